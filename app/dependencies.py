@@ -1,0 +1,52 @@
+"""What routes ask for by type: the service's parts, and runs and models that are known to exist."""
+
+from typing import Annotated, TypedDict
+
+from fastapi import Depends, Path, Request
+
+from app.jobs import Jobs
+from app.predictor import Predictor
+from app.registry import Registry
+from app.schemas import MODEL_ID, RUN_ID, Run
+from app.settings import Settings
+
+
+class State(TypedDict):
+    """What the lifespan builds and every request can reach."""
+
+    settings: Settings
+    jobs: Jobs
+    registry: Registry
+    predictor: Predictor
+
+
+def _settings(request: Request) -> Settings:
+    return request.state.settings
+
+
+def _jobs(request: Request) -> Jobs:
+    return request.state.jobs
+
+
+def _registry(request: Request) -> Registry:
+    return request.state.registry
+
+
+def _predictor(request: Request) -> Predictor:
+    return request.state.predictor
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
+JobsDep = Annotated[Jobs, Depends(_jobs)]
+RegistryDep = Annotated[Registry, Depends(_registry)]
+PredictorDep = Annotated[Predictor, Depends(_predictor)]
+
+RunId = Annotated[str, Path(description="A run's id", examples=[RUN_ID])]
+ModelName = Annotated[str, Path(description="A model's id, or an alias such as default", examples=[MODEL_ID])]
+
+
+async def _existing_run(run: RunId, jobs: JobsDep) -> Run:
+    return await jobs.run(run)
+
+
+ExistingRun = Annotated[Run, Depends(_existing_run)]

@@ -1,0 +1,152 @@
+"""The error tree and the handlers that answer every error as problem+json (RFC 9457).
+
+InklingError
+├── NotFoundError 404          RunNotFoundError, ModelNotFoundError
+├── ConflictError 409          RunEndedError, ModelInUseError
+├── InvalidInputError 422      one field of the request, named
+│   ├── TooLargeError 413
+│   └── MediaTypeError 415
+└── UnavailableError 503       QueueFullError, NoModelError; with Retry-After
+"""
+
+import logging
+import secrets
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+
+from app.schemas import FieldError, Problem
+
+_log = logging.getLogger(__name__)
+
+
+class InklingError(Exception):
+    """An answer other than success that the caller can act on; its text is the problem's detail."""
+
+    status: ClassVar[HTTPStatus]
+    headers: ClassVar[dict[str, str]] = {}
+
+
+class NotFoundError(InklingError):
+    status = HTTPStatus.NOT_FOUND
+
+
+class RunNotFoundError(NotFoundError):
+    def __init__(self, run: str) -> None:
+        super().__init__(f"there is no run {run!r}; GET /train lists the runs")
+
+
+class ModelNotFoundError(NotFoundError):
+    def __init__(self, model: str) -> None:
+        super().__init__(f"there is no model or alias {model!r}; GET /models lists the models")
+
+
+class ConflictError(InklingError):
+    status = HTTPStatus.CONFLICT
+
+
+class RunEndedError(ConflictError):
+    def __init__(self, run: str, state: str) -> None:
+        super().__init__(f"run {run} has {state}; only a queued or running one can be cancelled")
+
+
+class ModelInUseError(ConflictError):
+    def __init__(self, model: str, alias: str) -> None:
+        super().__init__(f"model {model} is {alias!r}; point the alias to another model first")
+
+
+class InvalidInputError(InklingError):
+    """loc: the path of what is wrong, as pydantic has them: ("body", "image")."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, message: str, *loc: str | int) -> None:
+        super().__init__(message)
+        self.loc = loc
+
+
+class TooLargeError(InvalidInputError):
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class MediaTypeError(InvalidInputError):
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class UnavailableError(InklingError):
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    headers: ClassVar = {"Retry-After": "5"}
+
+
+class QueueFullError(UnavailableError):
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting} runs are waiting already, as many as the queue takes; try again later")
+
+
+class NoModelError(UnavailableError):
+    def __init__(self) -> None:
+        super().__init__("no model is ready yet; the first is being trained, see GET /train")
+
+
+def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that a route answers with, for OpenAPI; `document_problems` adds their shape."""
+    return {status: {"description": HTTPStatus(status).phrase} for status in statuses}
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(InklingError, _answer_inkling_error)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+def document_problems(openapi: dict[str, Any]) -> None:
+    """Gives every error in an OpenAPI document the one shape that all have here, instead of FastAPI's own."""
+    schemas = openapi["components"]["schemas"]
+    for replaced in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(replaced, None)
+    template = "#/components/schemas/{model}"
+    _, definitions = models_json_schema([(Problem, "serialization")], ref_template=template)
+    schemas.update(definitions["$defs"])
+    content = {"application/problem+json": {"schema": {"$ref": template.format(model="Problem")}}}
+    for operations in openapi["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if status >= "400":
+                    response["content"] = content
+
+
+def problem(
+    status: int, detail: str, *, headers: dict[str, str] | None = None, errors: list[FieldError] | None = None
+) -> JSONResponse:
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
+    content = body.model_dump(mode="json", exclude_none=True)
+    return JSONResponse(content, status, headers, media_type="application/problem+json")
+
+
+async def _answer_inkling_error(request: Request, error: Any) -> JSONResponse:
+    detail = str(error)
+    errors = [FieldError(loc=list(error.loc), msg=detail)] if isinstance(error, InvalidInputError) else None
+    return problem(error.status, detail, headers=error.headers, errors=errors)
+
+
+async def _answer_validation_error(request: Request, error: Any) -> JSONResponse:
+    """Names every field that is wrong; what was sent is not echoed."""
+    errors = [FieldError(loc=list(item["loc"]), msg=item["msg"]) for item in error.errors()]
+    detail = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in errors[:10])
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors[:100])
+
+
+async def _answer_http_exception(request: Request, error: Any) -> JSONResponse:
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
+    request_id = secrets.token_hex(8)
+    _log.error("request %s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, f"something failed here; the log has it as {request_id}")

@@ -1,0 +1,260 @@
+"""The durable queue of runs and their progress streams: the only file that speaks to DBOS.
+
+`Jobs` is the API's side: it enqueues, lists, cancels and reads. `serve` is the worker's: it claims runs and records
+what the given function reports about them. A run is a DBOS workflow with the run's id; everything crosses as JSON.
+"""
+
+import secrets
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from dbos import DBOS, DBOSClient, WorkflowHandleAsync, WorkflowSerializationFormat, WorkflowStatus
+
+from app.errors import QueueFullError, RunEndedError, RunNotFoundError
+from app.schemas import Run, RunEnd, RunList, RunState, RunSummary
+from model.spec import TrainSpec
+
+QUEUE = "training"
+WORKFLOW = "train"
+STREAM = "progress"
+SNAPSHOT = "snapshot"
+APPLICATION_VERSION = "1"  # constant: DBOS' default changes with the code, and a deploy would strand running jobs
+POLL_SECONDS = 0.2
+SNAPSHOT_SECONDS = 0.5
+MAX_ATTEMPTS = 5
+
+_ACTIVE = {RunState.QUEUED, RunState.RUNNING}
+_STATES = {
+    "ENQUEUED": RunState.QUEUED,
+    "DELAYED": RunState.QUEUED,
+    "PENDING": RunState.RUNNING,
+    "CANCELLED": RunState.CANCELLED,
+    "ERROR": RunState.FAILED,
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": RunState.FAILED,
+}
+
+
+class Event(NamedTuple):
+    """One entry of a run's progress stream; offset: its place in it, from 0."""
+
+    offset: int
+    kind: Literal["progress", "epoch"]
+    data: dict[str, Any]
+
+
+def prepare(path: Path) -> None:
+    """Creates or migrates the queue's database; safe to call from several processes at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with sqlite3.connect(path, timeout=30) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+    DBOS.migrate(system_database_url=_url(path))
+
+
+def _url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+class Jobs:
+    """What the API does with runs. Every method raises RunNotFoundError for an id that is no run's."""
+
+    def __init__(self, path: Path, *, max_queued_runs: int) -> None:
+        prepare(path)
+        self._client = DBOSClient(system_database_url=_url(path))
+        self._max_queued_runs = max_queued_runs
+
+    def close(self) -> None:
+        self._client.destroy()
+
+    async def enqueue(self, spec: TrainSpec, *, run: str | None = None) -> Run:
+        """Queues a run; the same id twice is one run. Raises QueueFullError."""
+        waiting = len(await self._waiting())
+        if waiting >= self._max_queued_runs:
+            raise QueueFullError(waiting)
+        handle: WorkflowHandleAsync[Any] = await self._client.enqueue_async(
+            {
+                "workflow_name": WORKFLOW,
+                "queue_name": QUEUE,
+                "workflow_id": run or new_run_id(),
+                "app_version": APPLICATION_VERSION,
+                "serialization_type": WorkflowSerializationFormat.PORTABLE,
+                "attributes": {"created_at": datetime.now(UTC).isoformat()},
+            },
+            spec.model_dump(mode="json"),
+        )
+        return await self.run(handle.get_workflow_id())
+
+    async def enqueue_first(self, spec: TrainSpec) -> None:
+        """Queues a run unless one is under way; API processes that start together queue a single one."""
+        statuses = await self._client.list_workflows_async(name=WORKFLOW, load_input=False, load_output=False)
+        if not any(_state(status) in _ACTIVE for status in statuses):
+            await self.enqueue(spec, run=f"first-{len(statuses)}")
+
+    async def run(self, run: str) -> Run:
+        status = await self._status(run)
+        snapshot = await self._snapshot(run)
+        return Run(**_summary(status, await self._waiting(), snapshot), history=snapshot["history"])
+
+    async def runs(self, *, limit: int, offset: int) -> RunList:
+        """A page of runs, newest first."""
+        statuses = await self._client.list_workflows_async(
+            name=WORKFLOW, sort_desc=True, limit=limit + 1, offset=offset
+        )
+        page = sorted(statuses[:limit], key=lambda status: (status.created_at, status.workflow_id), reverse=True)
+        waiting = await self._waiting()
+        running = [status.workflow_id for status in page if _state(status) == RunState.RUNNING]
+        snapshots = {run: await self._snapshot(run) for run in running}
+        return RunList(
+            runs=[
+                RunSummary(**_summary(status, waiting, snapshots.get(status.workflow_id, _NO_SNAPSHOT)))
+                for status in page
+            ],
+            next_offset=offset + limit if len(statuses) > limit else None,
+        )
+
+    async def cancel(self, run: str) -> Run:
+        """Raises RunEndedError for a run that has ended."""
+        state = _state(await self._status(run))
+        if state not in _ACTIVE:
+            raise RunEndedError(run, state)
+        await self._client.cancel_workflow_async(run)
+        return await self.run(run)
+
+    async def events(self, run: str, *, offset: int = 0) -> AsyncIterator[Event]:
+        """The run's progress from an offset on, as it is written, until the run ends."""
+        values = self._client.read_stream_async(run, STREAM, offset=offset, polling_interval_sec=POLL_SECONDS)
+        async for value in values:
+            yield Event(offset, value["kind"], value["data"])
+            offset += 1
+
+    async def end(self, run: str) -> RunEnd:
+        return _end(await self._status(run))
+
+    async def _status(self, run: str) -> WorkflowStatus:
+        statuses = await self._client.list_workflows_async(name=WORKFLOW, workflow_ids=[run])
+        if not statuses:
+            raise RunNotFoundError(run)
+        return statuses[0]
+
+    async def _waiting(self) -> list[str]:
+        """The ids of queued runs, next first."""
+        statuses = await self._client.list_workflows_async(
+            name=WORKFLOW, status="ENQUEUED", load_input=False, load_output=False
+        )
+        return [status.workflow_id for status in sorted(statuses, key=_queue_order)]
+
+    async def _snapshot(self, run: str) -> dict[str, Any]:
+        return await self._client.get_event_async(run, SNAPSHOT, timeout_seconds=0) or _NO_SNAPSHOT
+
+
+_NO_SNAPSHOT: dict[str, Any] = {"progress": None, "history": []}
+
+
+def new_run_id() -> str:
+    """Ids sort by the time they were made, in microseconds."""
+    return f"{time.time_ns() // 1000:014x}{secrets.token_hex(3)}"
+
+
+def _queue_order(status: WorkflowStatus) -> tuple[int, str]:
+    return status.created_at or 0, status.workflow_id
+
+
+def _state(status: WorkflowStatus) -> RunState:
+    if status.status == "SUCCESS":
+        return RunState(status.output["state"]) if status.output else RunState.SUCCEEDED
+    return _STATES[status.status]
+
+
+def _end(status: WorkflowStatus) -> RunEnd:
+    if status.status == "SUCCESS":
+        return RunEnd.model_validate(status.output)
+    if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
+        return RunEnd(state=RunState.FAILED, error=f"its worker ended {MAX_ATTEMPTS} times while training it")
+    if status.status == "ERROR":
+        return RunEnd(state=RunState.FAILED, error=f"the worker failed: {status.error}")
+    return RunEnd(state=_state(status))
+
+
+def _summary(status: WorkflowStatus, waiting: list[str], snapshot: dict[str, Any]) -> dict[str, Any]:
+    assert status.input is not None and status.attributes is not None, "enqueue gives every run both"
+    spec = TrainSpec.model_validate(status.input["args"][0])
+    run, end = status.workflow_id, _end(status)
+    return {
+        "id": run,
+        "name": spec.name,
+        "state": end.state,
+        "queue_position": waiting.index(run) + 1 if run in waiting else None,
+        "created_at": status.attributes["created_at"],
+        "started_at": _time(status.dequeued_at),
+        "ended_at": _time(status.completed_at),
+        "spec": spec,
+        "progress": snapshot["progress"],
+        "model": end.model,
+        "error": end.error,
+    }
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+Record = Callable[[str, dict[str, Any]], Awaitable[None]]
+Train = Callable[[str, TrainSpec, Record], Awaitable[RunEnd]]
+
+
+def serve(path: Path, executor: str, train: Train) -> None:
+    """Starts claiming runs, one at a time, in background threads; a restarted executor takes up its own again.
+
+    train(run, spec, record) trains a run; `await record(kind, data)` adds an event to its stream. A cancelled run's
+    train is cancelled within a second.
+    """
+    prepare(path)
+    DBOS(
+        config={
+            "name": "inkling",
+            "system_database_url": _url(path),
+            "executor_id": executor,
+            "application_version": APPLICATION_VERSION,
+            "log_level": "WARNING",
+        }
+    )
+
+    @DBOS.step(name="train_step", preemptible=True)
+    async def train_step(run: str, spec: dict[str, Any]) -> dict[str, Any]:
+        recorder = _Recorder()
+        end = await train(run, TrainSpec.model_validate(spec), recorder.record)
+        await recorder.save()
+        return end.model_dump(mode="json")
+
+    @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_ATTEMPTS)
+    async def train_workflow(spec: dict[str, Any]) -> dict[str, Any]:
+        assert DBOS.workflow_id is not None, "a workflow has an id"
+        return await train_step(DBOS.workflow_id, spec)
+
+    DBOS.launch()
+    DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=POLL_SECONDS)
+
+
+class _Recorder:
+    """Writes a run's events to its stream, and what they add up to beside it, so that a look needs no replay."""
+
+    def __init__(self) -> None:
+        self._snapshot: dict[str, Any] = {"progress": None, "history": []}
+        self._saved = 0.0
+
+    async def record(self, kind: str, data: dict[str, Any]) -> None:
+        await DBOS.write_stream_async(STREAM, {"kind": kind, "data": data})
+        if kind == "epoch":
+            self._snapshot["history"].append(data)
+        else:
+            self._snapshot["progress"] = data
+        if time.monotonic() - self._saved >= SNAPSHOT_SECONDS:
+            await self.save()
+
+    async def save(self) -> None:
+        await DBOS.set_event_async(SNAPSHOT, self._snapshot)
+        self._saved = time.monotonic()

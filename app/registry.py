@@ -1,0 +1,210 @@
+"""Published models and their aliases: publish, list, load, delete, choose the default.
+
+A model is one immutable row: its spec, scores and parameters (safetensors bytes). It is published by one INSERT, once
+a run.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.errors import ModelInUseError, ModelNotFoundError
+from app.schemas import ModelInfo, Scores
+from model import network as net
+from model.checkpoint import CheckpointError, to_bytes
+from model.evaluate import Evaluation, MeanScores
+from model.spec import TrainSpec
+
+DEFAULT = "default"
+
+_metadata = sa.MetaData()
+_models = sa.Table(
+    "models",
+    _metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("run", sa.String(64), nullable=False, unique=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("spec", sa.JSON, nullable=False),
+    sa.Column("parameters", sa.Integer, nullable=False),
+    sa.Column("loss", sa.Float, nullable=False),
+    sa.Column("accuracy", sa.Float, nullable=False),
+    sa.Column("validation_loss", sa.Float),
+    sa.Column("validation_accuracy", sa.Float),
+    sa.Column("evaluation", sa.JSON, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("safetensors", sa.LargeBinary, nullable=False),
+)
+_aliases = sa.Table(
+    "aliases",
+    _metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("model", sa.ForeignKey("models.id"), nullable=False),
+    sa.Column("pinned", sa.Boolean, nullable=False),
+)
+
+
+class Registry:
+    """The models and aliases of one database."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = _engine(path)
+        _metadata.create_all(self._engine)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def publish(
+        self,
+        run: str,
+        spec: TrainSpec,
+        parameters: net.NetworkParameters,
+        evaluation: Evaluation,
+        validation: MeanScores | None,
+    ) -> str:
+        """Adds the run's model, makes it the default if it is better, and returns its id; a second call adds nothing."""
+        data = to_bytes(parameters, spec)
+        row = {
+            "id": secrets.token_hex(6),
+            "run": run,
+            "name": spec.name,
+            "created_at": datetime.now(UTC),
+            "spec": spec.model_dump(mode="json"),
+            "parameters": net.parameter_count(spec.network),
+            "loss": evaluation.loss,
+            "accuracy": evaluation.accuracy,
+            "evaluation": evaluation.model_dump(mode="json"),
+            "validation_loss": validation and validation.loss,
+            "validation_accuracy": validation and validation.accuracy,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "safetensors": data,
+        }
+        with self._engine.begin() as connection:
+            if existing := _published(connection, run):
+                return existing
+            connection.execute(_models.insert().values(row))
+            _follow_the_best(connection)
+        return str(row["id"])
+
+    def published(self, run: str) -> str | None:
+        """The id of the model that a run has published."""
+        with self._engine.connect() as connection:
+            return _published(connection, run)
+
+    def models(self) -> list[ModelInfo]:
+        """Every model, newest first."""
+        with self._engine.connect() as connection:
+            return _infos(connection, sa.select(*_INFO).order_by(_models.c.created_at.desc()))
+
+    def model(self, name: str) -> ModelInfo:
+        """name: an id or an alias. Raises ModelNotFoundError."""
+        with self._engine.connect() as connection:
+            infos = _infos(connection, sa.select(*_INFO).where(_models.c.id == _resolve(connection, name)))
+        return infos[0]
+
+    def evaluation(self, name: str) -> tuple[str, Evaluation]:
+        """The id of the model that `name` stands for, and its report."""
+        model, report = self._row(name, _models.c.id, _models.c.evaluation)
+        return model, Evaluation.model_validate(report)
+
+    def parameters(self, name: str) -> tuple[str, bytes]:
+        """The id of the model that `name` stands for, and its safetensors bytes, checked against their SHA-256."""
+        model, data, sha256 = self._row(name, _models.c.id, _models.c.safetensors, _models.c.sha256)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise CheckpointError(f"the parameters of model {model} are damaged: their SHA-256 is not {sha256}")
+        return model, data
+
+    def default(self) -> str | None:
+        """The id of the default model."""
+        with self._engine.connect() as connection:
+            return connection.scalar(sa.select(_aliases.c.model).where(_aliases.c.name == DEFAULT))
+
+    def pin_default(self, name: str | None) -> None:
+        """Makes a model the default until it is unpinned; None unpins and makes the best model the default."""
+        with self._engine.begin() as connection:
+            model = name and _resolve(connection, name)
+            connection.execute(_aliases.delete().where(_aliases.c.name == DEFAULT))
+            if model:
+                connection.execute(_aliases.insert().values(name=DEFAULT, model=model, pinned=True))
+            else:
+                _follow_the_best(connection)
+
+    def delete(self, name: str) -> None:
+        """Raises ModelInUseError while an alias points to the model."""
+        with self._engine.begin() as connection:
+            model = _resolve(connection, name)
+            if alias := connection.scalar(sa.select(_aliases.c.name).where(_aliases.c.model == model)):
+                raise ModelInUseError(model, alias)
+            connection.execute(_models.delete().where(_models.c.id == model))
+
+    def _row(self, name: str, *columns: sa.Column[Any]) -> Any:
+        with self._engine.connect() as connection:
+            return connection.execute(sa.select(*columns).where(_models.c.id == _resolve(connection, name))).one()
+
+
+_INFO = [column for column in _models.columns if column.name not in ("spec", "evaluation", "sha256", "safetensors")]
+
+
+def _engine(path: Path) -> sa.Engine:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = "IMMEDIATE"  # writers queue up instead of failing half-way
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _published(connection: sa.Connection, run: str) -> str | None:
+    return connection.scalar(sa.select(_models.c.id).where(_models.c.run == run))
+
+
+def _resolve(connection: sa.Connection, name: str) -> str:
+    """The id that an id or an alias stands for."""
+    of_alias = sa.select(_aliases.c.model).where(_aliases.c.name == name)
+    model = connection.scalar(of_alias) or connection.scalar(sa.select(_models.c.id).where(_models.c.id == name))
+    if model is None:
+        raise ModelNotFoundError(name)
+    return model
+
+
+def _follow_the_best(connection: sa.Connection) -> None:
+    """Unless the default is pinned: by validation accuracy, or by test accuracy where no images were held out."""
+    alias = connection.execute(sa.select(_aliases).where(_aliases.c.name == DEFAULT)).one_or_none()
+    if alias and alias.pinned:
+        return
+    score = sa.func.coalesce(_models.c.validation_accuracy, _models.c.accuracy)
+    best = connection.scalar(sa.select(_models.c.id).order_by(score.desc(), _models.c.created_at).limit(1))
+    if best:
+        connection.execute(_aliases.delete().where(_aliases.c.name == DEFAULT))
+        connection.execute(_aliases.insert().values(name=DEFAULT, model=best, pinned=False))
+
+
+def _infos(connection: sa.Connection, query: sa.Select[Any]) -> list[ModelInfo]:
+    aliases = connection.execute(sa.select(_aliases.c.model, _aliases.c.name)).all()
+    return [_info(row, aliases) for row in connection.execute(query)]
+
+
+def _info(row: Any, aliases: Sequence[Any]) -> ModelInfo:
+    return ModelInfo(
+        id=row.id,
+        name=row.name,
+        run=row.run,
+        created_at=row.created_at.replace(tzinfo=UTC),
+        parameters=row.parameters,
+        scores=Scores(
+            loss=row.loss,
+            accuracy=row.accuracy,
+            validation_loss=row.validation_loss,
+            validation_accuracy=row.validation_accuracy,
+        ),
+        aliases=[alias.name for alias in aliases if alias.model == row.id],
+    )

@@ -1,0 +1,1 @@
+"""The REST contract, one module a resource."""

@@ -1,0 +1,34 @@
+"""/evaluate: how good the models are."""
+
+from fastapi import APIRouter
+
+from app.dependencies import ModelName, RegistryDep
+from app.errors import describe
+from app.schemas import Leaderboard, LeaderboardEntry, ModelEvaluation
+
+router = APIRouter(prefix="/evaluate", tags=["evaluate"])
+
+
+@router.get("")
+def leaderboard(registry: RegistryDep) -> Leaderboard:
+    """Every model, best first."""
+    models = sorted(registry.models(), key=lambda model: (-model.scores.accuracy, model.scores.loss))
+    return Leaderboard(
+        models=[
+            LeaderboardEntry(
+                model=model.id,
+                name=model.name,
+                loss=model.scores.loss,
+                accuracy=model.scores.accuracy,
+                parameters=model.parameters,
+            )
+            for model in models
+        ]
+    )
+
+
+@router.get("/{model}", responses=describe(404))
+def report(model: ModelName, registry: RegistryDep) -> ModelEvaluation:
+    """A model's full report on the 10,000 test images, computed when it was published."""
+    model_id, evaluation = registry.evaluation(model)
+    return ModelEvaluation(model=model_id, **dict(evaluation))

@@ -1,0 +1,61 @@
+"""/train: request, list, watch and cancel runs."""
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.dependencies import ExistingRun, JobsDep, RunId
+from app.errors import describe
+from app.schemas import Run, RunList
+from model.spec import TrainRequest
+
+router = APIRouter(prefix="/train", tags=["train"])
+
+
+@router.post("", status_code=HTTPStatus.ACCEPTED, responses=describe(503))
+async def train(request: TrainRequest, jobs: JobsDep, response: Response) -> Run:
+    """Queues a training. Every field may be left out: `{}` trains the tutorial network."""
+    run = await jobs.enqueue(request.spec())
+    response.headers["Location"] = f"/train/{run.id}"
+    return run
+
+
+@router.get("")
+async def list_runs(
+    jobs: JobsDep,
+    limit: Annotated[int, Query(ge=1, le=100, description="Runs on a page", examples=[20])] = 20,
+    offset: Annotated[int, Query(ge=0, le=2**31, description="Runs to skip", examples=[0])] = 0,
+) -> RunList:
+    """Runs, newest first."""
+    return await jobs.runs(limit=limit, offset=offset)
+
+
+@router.get("/{run}", responses=describe(404))
+async def read_run(run: ExistingRun) -> Run:
+    """One run with its history."""
+    return run
+
+
+@router.get("/{run}/events", response_class=EventSourceResponse, responses=describe(404))
+async def watch_run(
+    existing: ExistingRun,
+    jobs: JobsDep,
+    last_event_id: Annotated[
+        int | None,
+        Header(ge=-1, le=2**31, description="Offset of the last event that was received", examples=[41]),
+    ] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """The run as it trains: `progress` and `epoch` events from its start, or behind Last-Event-ID, then one `end`."""
+    first = 0 if last_event_id is None else last_event_id + 1
+    async for event in jobs.events(existing.id, offset=first):
+        yield ServerSentEvent(event=event.kind, id=str(event.offset), data=event.data)
+    yield ServerSentEvent(event="end", data=await jobs.end(existing.id))
+
+
+@router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(404, 409))
+async def cancel_run(run: RunId, jobs: JobsDep) -> Run:
+    """Ends a queued or running run; what it has reported so far is kept."""
+    return await jobs.cancel(run)

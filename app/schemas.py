@@ -1,0 +1,223 @@
+"""The shapes of requests and answers that are not types of model/ already."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model.evaluate import Evaluation
+from model.spec import TrainSpec
+from model.train import EpochReport, StepReport
+
+RUN_ID = "00064447bd31a01f9c2e"
+MODEL_ID = "3f9a1c0b7d2e"
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RunState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Progress(StepReport):
+    """Where a running run stands."""
+
+    phase: Literal["preparing", "training", "evaluating"] = Field(
+        description="preparing: loading data and compiling; evaluating: scoring the trained network",
+        examples=["training"],
+    )
+
+
+class RunSummary(Wire):
+    """One requested training, without its history."""
+
+    id: str = Field(description="The run's id", examples=[RUN_ID])
+    name: str = Field(description="The label given to it", examples=["two hidden layers"])
+    state: RunState = Field(description="queued → running → succeeded, failed or cancelled", examples=["running"])
+    queue_position: int | None = Field(None, description="1 starts next; null once started", examples=[1])
+    created_at: datetime = Field(description="When it was requested", examples=["2026-11-23T15:00:00Z"])
+    started_at: datetime | None = Field(None, description="When a worker took it", examples=["2026-11-23T15:00:01Z"])
+    ended_at: datetime | None = Field(None, description="When it ended", examples=["2026-11-23T15:01:40Z"])
+    spec: TrainSpec = Field(description="Everything that determines its result")
+    progress: Progress | None = Field(None, description="Where it stands, or stood last")
+    model: str | None = Field(None, description="The model that it published", examples=[MODEL_ID])
+    error: str | None = Field(None, description="Why it failed", examples=["the loss became nan in epoch 1"])
+
+
+class Run(RunSummary):
+    """One requested training with its history."""
+
+    history: list[EpochReport] = Field(description="Finished epochs, oldest first")
+
+
+class RunList(Wire):
+    """A page of runs, newest first."""
+
+    runs: list[RunSummary] = Field(description="The runs of this page")
+    next_offset: int | None = Field(None, description="`offset` of the next page; null on the last", examples=[20])
+
+
+class RunEnd(Wire):
+    """How a run ended: the last event of its stream."""
+
+    state: RunState = Field(description="succeeded, failed or cancelled", examples=["succeeded"])
+    model: str | None = Field(None, description="The model that it published", examples=[MODEL_ID])
+    error: str | None = Field(None, description="Why it failed", examples=["the loss became nan in epoch 1"])
+
+
+class Scores(Wire):
+    """A model's test scores, and its validation scores where images were held out."""
+
+    loss: float = Field(description="Mean loss on the 10,000 test images", examples=[0.081])
+    accuracy: float = Field(description="Share of them named right", examples=[0.9778])
+    validation_loss: float | None = Field(None, description="Mean loss on the held-out images", examples=[0.08])
+    validation_accuracy: float | None = Field(None, description="Share of them named right", examples=[0.978])
+
+
+class ModelInfo(Wire):
+    """A published model."""
+
+    id: str = Field(description="The model's id", examples=[MODEL_ID])
+    name: str = Field(description="The label of its run", examples=["two hidden layers"])
+    run: str = Field(description="The run that published it", examples=[RUN_ID])
+    created_at: datetime = Field(description="When it was published", examples=["2026-11-23T15:01:40Z"])
+    parameters: int = Field(description="How many numbers were trained", examples=[648010])
+    scores: Scores = Field(description="How good it is")
+    aliases: list[str] = Field(description="Names that point to it", examples=[["default"]])
+
+
+class ModelList(Wire):
+    """Every published model, newest first."""
+
+    models: list[ModelInfo] = Field(description="The models")
+
+
+class LeaderboardEntry(Wire):
+    """A model's place among the others."""
+
+    model: str = Field(description="The model's id", examples=[MODEL_ID])
+    name: str = Field(description="Its label", examples=["two hidden layers"])
+    loss: float = Field(description="Mean loss on the 10,000 test images", examples=[0.081])
+    accuracy: float = Field(description="Share of them named right", examples=[0.9778])
+    parameters: int = Field(description="How many numbers were trained", examples=[648010])
+
+
+class Leaderboard(Wire):
+    """Every model, best accuracy first; among equals, the smallest loss first."""
+
+    models: list[LeaderboardEntry] = Field(description="The models")
+
+
+class ModelEvaluation(Evaluation):
+    """A model's full report on the test set."""
+
+    model: str = Field(description="The model's id", examples=[MODEL_ID])
+
+
+class DefaultModel(Wire):
+    """Which model `/predict` uses."""
+
+    model: str | None = Field(
+        description="The model to pin; null unpins, and the best model is the default again",
+        examples=[MODEL_ID],
+    )
+
+
+class Prediction(Wire):
+    """Which digit a drawing shows."""
+
+    digit: int = Field(ge=0, le=9, description="The digit named", examples=[7])
+    confidence: float = Field(ge=0.0, le=1.0, description="Its probability", examples=[0.98])
+    probabilities: list[float] = Field(
+        min_length=10,
+        max_length=10,
+        description="Of each digit, 0 to 9",
+        examples=[[0.0] * 7 + [0.98, 0.0, 0.02]],
+    )
+    model: str = Field(description="The model that answered", examples=[MODEL_ID])
+    seen: list[list[int]] | None = Field(
+        None, description="With include=seen: 28 rows of 28 ink values 0–255 that the network saw"
+    )
+
+
+class PredictionList(Wire):
+    """One prediction for each image of a request that had many, in their order."""
+
+    predictions: list[Prediction] = Field(description="The predictions")
+
+
+class PredictRequest(Wire):
+    """Exactly one of `image`, `pixels` and `images`."""
+
+    image: str | None = Field(
+        None,
+        description="An image file in base64, or a data URL of one",
+        examples=["data:image/png;base64,iVBORw0…"],
+    )
+    pixels: list[list[float]] | None = Field(
+        None, description="Rows of gray values 0–255", examples=[[[0, 0, 255], [0, 255, 0], [255, 0, 0]]]
+    )
+    images: list[str | list[list[float]]] | None = Field(
+        None,
+        min_length=1,
+        description="Many of them, each as in `image` or `pixels`",
+        examples=[["data:image/png;base64,iVBORw0…"]],
+    )
+
+    @model_validator(mode="after")
+    def _check_exactly_one(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of image, pixels and images, not {' and '.join(given) or 'none'}")
+        return self
+
+
+class PresetInfo(Wire):
+    """A ready training."""
+
+    name: str = Field(description="What `preset` in POST /train takes", examples=["quick"])
+    description: str = Field(description="What it is good for", examples=["At least 98 % in the fewest seconds."])
+    spec: TrainSpec = Field(description="The values that it stands for")
+
+
+class PresetList(Wire):
+    """The ready trainings."""
+
+    presets: list[PresetInfo] = Field(description="The presets")
+
+
+class Health(Wire):
+    """The process answers."""
+
+    status: Literal["ok"] = Field("ok", description="Always ok", examples=["ok"])
+
+
+class Readiness(Wire):
+    """The default model is warm."""
+
+    status: Literal["ready"] = Field("ready", description="Always ready", examples=["ready"])
+    model: str = Field(description="The model that answers /predict", examples=[MODEL_ID])
+
+
+class FieldError(Wire):
+    """One field of a request that is wrong."""
+
+    loc: list[str | int] = Field(description="Path of the field", examples=[["body", "epochs"]])
+    msg: str = Field(description="What is wrong with it", examples=["Input should be greater than or equal to 1"])
+
+
+class Problem(Wire):
+    """An error, as RFC 9457 has them."""
+
+    type: str = Field("about:blank", description="about:blank: the title is the status' own", examples=["about:blank"])
+    title: str = Field(description="The status in words", examples=["Unprocessable Content"])
+    status: int = Field(description="The HTTP status", examples=[422])
+    detail: str = Field(description="What was wrong, and what would be right", examples=["body.epochs: Input should …"])
+    errors: list[FieldError] | None = Field(None, description="The fields that are wrong")

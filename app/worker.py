@@ -1,0 +1,131 @@
+"""python -m app.worker: claims runs and supervises the trainer, one child process a run.
+
+The child owns the accelerator and may crash or be ended without harm here; when this process dies, it ends too.
+"""
+
+import asyncio
+import fcntl
+import itertools
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from app import jobs
+from app.lifeline import end_with_parent
+from app.schemas import RunEnd, RunState
+from app.settings import Settings
+from model.spec import TrainSpec
+
+_log = logging.getLogger(__name__)
+
+
+TRAINER = (sys.executable, "-m", "app.trainer")
+
+
+def main() -> None:
+    settings = Settings()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s worker %(levelname)s %(message)s")
+    end_with_parent()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    slot = claim_slot(settings.data_dir)
+    worker = Worker()
+    jobs.serve(settings.queue_path, f"local/{slot.number}", worker.train)
+    _log.info("slot %d waits for runs", slot.number)
+    stop.wait()
+    worker.stop()
+
+
+class Slot(NamedTuple):
+    """A worker's place on this machine; a worker that takes a dead one's place takes up its run."""
+
+    number: int
+    lock: TextIO  # held while it is open
+
+
+def claim_slot(data_dir: Path) -> Slot:
+    """The first slot that no living worker holds."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        lock = (data_dir / f"worker-{number}.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return Slot(number, lock)
+        except BlockingIOError:
+            lock.close()
+    raise AssertionError("the count never ends")
+
+
+class Worker:
+    """Trains one run at a time."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()  # the queue's limit does not hold for a run that is taken up again
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = threading.Event()
+
+    async def train(self, run: str, spec: TrainSpec, record: jobs.Record) -> RunEnd:
+        async with self._turn:
+            self._process = process = await asyncio.create_subprocess_exec(
+                *TRAINER,
+                run,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=_environment(),
+            )
+            try:
+                return await self._supervise(process, spec, record)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+    async def _supervise(self, process: asyncio.subprocess.Process, spec: TrainSpec, record: jobs.Record) -> RunEnd:
+        assert process.stdin is not None and process.stdout is not None, "both are pipes"
+        process.stdin.write(spec.model_dump_json().encode() + b"\n")
+        end = await _relay(process.stdout, record)
+        status = await process.wait()
+        if self._stopping.is_set():
+            await asyncio.Event().wait()  # the run stays claimed, for the worker that takes this one's slot
+        return end or RunEnd(state=RunState.FAILED, error=_crash(status))
+
+    def stop(self) -> None:
+        """Ends the trainer and this process; what was training is taken up by the next worker in this slot."""
+        self._stopping.set()
+        if self._process and self._process.returncode is None:
+            self._process.kill()
+        _log.info("stopped")
+        os._exit(0)
+
+
+def _environment() -> dict[str, str]:
+    """The trainer may use every device, and takes of a GPU's memory only what it needs."""
+    return {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+
+async def _relay(messages: asyncio.StreamReader, record: jobs.Record) -> RunEnd | None:
+    """Records the trainer's messages until its pipe closes; returns how it said that the run ended."""
+    end = None
+    async for line in messages:
+        message = json.loads(line)
+        if message["kind"] == "end":
+            end = RunEnd.model_validate(message["data"])
+        else:
+            await record(message["kind"], message["data"])
+    return end
+
+
+def _crash(status: int) -> str:
+    reason = f"by signal {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+    hint = "; the machine may be out of memory" if status == -signal.SIGKILL else ""
+    return f"the training process ended {reason}{hint}; the service's log says more"
+
+
+if __name__ == "__main__":
+    main()

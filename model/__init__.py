@@ -1,0 +1,1 @@
+"""The machine learning: pure functions over arrays, with no web and no database."""
