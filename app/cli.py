@@ -1,6 +1,5 @@
 """inkling serve | worker | data: the command line."""
 
-import logging
 import os
 import socket
 import sys
@@ -8,6 +7,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
+from app import logs
 from app.settings import Settings
 from app.supervisor import Program, supervise
 
@@ -57,13 +57,14 @@ def data() -> None:
 
 
 def _settings() -> Settings:
-    logging.basicConfig(level="INFO", format="%(asctime)s serve %(levelname)s %(message)s")
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         for item in error.errors():
             print(f"INKLING_{str(item['loc'][0]).upper()}: {item['msg']}", file=sys.stderr)
         raise typer.Exit(2) from None
+    logs.configure("inkling", settings)
+    return settings
 
 
 def _listen(settings: Settings) -> socket.socket:

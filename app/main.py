@@ -5,7 +5,6 @@ python -m app.main --fd N serves on the listening socket that the parent process
 
 import argparse
 import asyncio
-import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from app import errors
+from app import errors, logs
 from app.dependencies import State
 from app.jobs import Jobs
 from app.lifeline import end_with_parent
@@ -36,8 +35,6 @@ PAGE_HEADERS = {
     "Cache-Control": "no-cache",
 }
 SHUTDOWN_SECONDS = 2  # for open event streams: their readers resume at the next process
-
-_log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -89,7 +86,7 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True, help="descriptor of the listening socket")
     listening = socket.socket(fileno=parser.parse_args().fd)
     settings = Settings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s api %(levelname)s %(message)s")
+    logs.configure("api", settings)
     end_with_parent()
     config = uvicorn.Config(
         create_app(settings),

@@ -67,7 +67,7 @@ class Registry:
         evaluation: Evaluation,
         validation: MeanScores | None,
     ) -> str:
-        """Adds the run's model, makes it the default if it is better, and returns its id; a second call adds nothing."""
+        """Adds the run's model, the default if it is the best, and returns its id; a second call adds nothing."""
         data = to_bytes(parameters, spec)
         row = {
             "id": secrets.token_hex(6),

@@ -5,7 +5,6 @@ Reads the spec as one line of JSON from standard input and writes one JSON messa
 """
 
 import json
-import logging
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TextIO
 
 from pydantic import BaseModel
 
+from app import logs
 from app.lifeline import end_with_parent
 from app.registry import Registry
 from app.schemas import Progress, RunEnd, RunState
@@ -33,7 +33,7 @@ Send = Callable[[str, BaseModel], None]
 def main(run: str) -> None:
     send = _sender(_take_stdout())
     settings = Settings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s trainer %(levelname)s %(message)s")
+    logs.configure("trainer", settings)
     spec = TrainSpec.model_validate_json(sys.stdin.readline())
     end_with_parent()
     use_compilation_cache(settings.cache_dir)

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from app import jobs
+from app import jobs, logs
 from app.lifeline import end_with_parent
 from app.schemas import RunEnd, RunState
 from app.settings import Settings
@@ -29,7 +29,7 @@ TRAINER = (sys.executable, "-m", "app.trainer")
 
 def main() -> None:
     settings = Settings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s worker %(levelname)s %(message)s")
+    logs.configure("worker", settings)
     end_with_parent()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

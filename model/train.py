@@ -132,7 +132,7 @@ def total_steps(spec: TrainSpec, examples: int) -> int:
 def plan_epoch(spec: TrainSpec, examples: int) -> Plan:
     """Chunks of about CHUNK_SECONDS, of equal length, with as few empty steps as a choice near that allows."""
     steps = math.ceil(examples / spec.batch_size)
-    fewest = max(1, math.ceil(steps * estimate_step_seconds(spec) / CHUNK_SECONDS))
+    fewest = min(steps, math.ceil(steps * estimate_step_seconds(spec) / CHUNK_SECONDS))
     chunks = min(range(fewest, min(2 * fewest, steps) + 1), key=lambda count: (-steps % count, count))
     return Plan(steps, chunks, math.ceil(steps / chunks))
 

@@ -1,0 +1,98 @@
+"""Real service processes for tests: started as a user starts them, found and ended by pid."""
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+ROOT = Path(__file__).parent.parent
+PATIENCE_SECONDS = 90.0
+SMALL_SPEC: dict[str, Any] = {
+    "name": "small",
+    "network": [{"type": "flatten"}, {"type": "dense", "units": 10, "activation": "softmax"}],
+    "batch_size": 1000,
+    "epochs": 1,
+}
+LONG_SPEC = {**SMALL_SPEC, "name": "long", "epochs": 1000, "batch_size": 10}
+
+
+class Service:
+    """A running `inkling serve`. Its processes are known by an environment variable that all of them inherit."""
+
+    def __init__(self, process: "subprocess.Popen[str]", url: str, mark: str) -> None:
+        self.process, self.url, self._mark = process, url, mark
+        self.http = httpx2.Client(base_url=url, timeout=30)
+
+    def pids(self, module: str = "") -> list[int]:
+        """The living processes whose command line has the module's name."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if self._mark in (folder / "environ").read_text() and module in (folder / "cmdline").read_text():
+                    found.append(int(folder.name))
+            except OSError:
+                continue  # ended meanwhile
+        return found
+
+    def kill(self, module: str) -> None:
+        """kill -9, as the machine's out-of-memory killer would."""
+        (pid,) = self.pids(module)
+        os.kill(pid, signal.SIGKILL)
+
+    def get(self, path: str) -> Any:
+        response = self.http.get(path)
+        response.raise_for_status()
+        return response.json()
+
+    def train(self, **spec: Any) -> str:
+        response = self.http.post("/train", json=spec)
+        assert response.status_code == 202, response.text
+        return str(response.json()["id"])
+
+    def wait_for_state(self, run: str, *states: str) -> dict[str, Any]:
+        wait_for(lambda: self.get(f"/train/{run}")["state"] in states)
+        return dict(self.get(f"/train/{run}"))
+
+    def ended(self, run: str) -> dict[str, Any]:
+        return self.wait_for_state(run, "succeeded", "failed", "cancelled")
+
+    def ready(self) -> None:
+        wait_for(lambda: self.http.get("/readyz").status_code == 200)
+
+
+@contextmanager
+def serving(data_dir: Path, **settings: str) -> Iterator[Service]:
+    """`inkling serve` on a free loopback port; afterwards no process of it is left."""
+    mark = f"INKLING_TEST_MARK={secrets.token_hex(8)}"
+    environment = {**os.environ, "INKLING_DATA_DIR": str(data_dir), "INKLING_PORT": "0", **settings}
+    environment |= {"INKLING_TEST_MARK": mark.partition("=")[2]}
+    command = (sys.executable, "-m", "app.cli", "serve")
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    url = re.search(r"http://\S+", process.stdout.readline())
+    assert url is not None, "serve says where it listens"
+    service = Service(process, url[0], mark)
+    try:
+        yield service
+    finally:
+        service.http.close()
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+        wait_for(lambda: not service.pids())
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen within {seconds} s"
+        time.sleep(0.05)

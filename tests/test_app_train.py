@@ -1,0 +1,190 @@
+"""/train over real processes: a run is queued, trained in a child of the worker, watched, cancelled and kept."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.checkpoint import from_bytes
+from model.data import Mnist
+from model.evaluate import evaluate
+from tests.processes import LONG_SPEC, SMALL_SPEC, Service, serving, wait_for
+
+Event = tuple[str, int | None, dict[str, Any]]
+
+
+def events(service: Service, run: str, last_event_id: int | None = None) -> Iterator[Event]:
+    """(event, id, data) of a run's stream until it closes."""
+    headers = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
+    with service.http.stream("GET", f"/train/{run}/events", headers=headers) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        fields: dict[str, str] = {}
+        for line in response.iter_lines():
+            name, _, value = line.partition(": ")
+            if name:
+                fields[name] = value
+            elif fields:
+                event_id = int(fields["id"]) if "id" in fields else None
+                yield fields["event"], event_id, json.loads(fields["data"])
+                fields = {}
+
+
+@pytest.fixture(scope="module")
+def run(service: Service) -> dict[str, Any]:
+    """A small run that has succeeded."""
+    return service.ended(service.train(**SMALL_SPEC))
+
+
+def test_a_run_is_accepted_with_its_location(service: Service) -> None:
+    response = service.http.post("/train", json={**SMALL_SPEC, "name": "accepted"})
+    body = response.json()
+    assert response.status_code == 202
+    assert response.headers["location"] == f"/train/{body['id']}"
+    assert (body["name"], body["state"], body["spec"]["epochs"]) == ("accepted", "queued", 1)
+    assert service.ended(body["id"])["state"] == "succeeded"
+
+
+def test_an_ended_run_has_its_history_and_model(service: Service, run: dict[str, Any]) -> None:
+    assert (run["state"], run["queue_position"], run["error"]) == ("succeeded", None, None)
+    assert run["created_at"] <= run["ended_at"]
+    (epoch,) = run["history"]
+    assert epoch["epoch"] == 1
+    assert 0 < epoch["accuracy"] < 1
+    assert (run["progress"]["step"], run["progress"]["steps"]) == (60, 60)
+    model = service.get(f"/models/{run['model']}")
+    assert (model["run"], model["name"], model["parameters"]) == (run["id"], "small", 7850)
+
+
+def test_a_models_report_is_what_its_saved_parameters_give(service: Service, run: dict[str, Any], mnist: Mnist) -> None:
+    data = service.http.get(f"/models/{run['model']}/download?format=safetensors").content
+    spec, parameters = from_bytes(data)
+    report = service.get(f"/evaluate/{run['model']}")
+    assert report.pop("model") == run["model"]
+    assert report == evaluate(parameters, mnist.test, spec).model_dump(mode="json")  # type: ignore[arg-type]
+
+
+def test_equal_specs_give_equal_files(service: Service, run: dict[str, Any]) -> None:
+    again = service.ended(service.train(**SMALL_SPEC))
+    files = [service.http.get(f"/models/{model}/download").content for model in (run["model"], again["model"])]
+    assert run["model"] != again["model"]
+    assert files[0] == files[1]
+
+
+def test_the_stream_replays_a_run_and_resumes_behind_the_last_event(service: Service, run: dict[str, Any]) -> None:
+    whole = list(events(service, run["id"]))
+    assert [event_id for _, event_id, _ in whole] == [*range(len(whole) - 1), None]
+    kinds = [kind for kind, _, _ in whole]
+    assert (kinds[0], kinds.count("epoch"), kinds[-1]) == ("progress", 1, "end")
+    assert whole[0][2]["phase"] == "preparing"
+    assert whole[-1][2] == {"state": "succeeded", "model": run["model"], "error": None}
+    assert list(events(service, run["id"], last_event_id=1)) == whole[2:]
+    assert list(events(service, run["id"], last_event_id=len(whole) - 2)) == whole[-1:]
+
+
+def test_a_long_run_sends_progress_every_second_until_it_is_cancelled(service: Service) -> None:
+    run = service.train(**LONG_SPEC)
+    service.wait_for_state(run, "running")
+    arrivals: list[float] = []
+    steps: list[int] = []
+    for kind, _, data in events(service, run):
+        if kind == "progress" and data["phase"] == "training":
+            arrivals.append(time.monotonic())
+            steps.append(data["step"])
+        if len(steps) == 10:
+            break
+    assert steps == sorted(set(steps))
+    assert np.median(np.diff(arrivals)) < 1.0
+    assert service.http.post(f"/train/{run}/cancel").status_code == 202
+    started = time.monotonic()
+    wait_for(lambda: not service.pids("app.trainer"))
+    assert time.monotonic() - started < 3.0
+    ended = service.get(f"/train/{run}")
+    assert (ended["state"], ended["model"]) == ("cancelled", None)
+    assert ended["progress"]["step"] > 0
+    assert list(events(service, run))[-1] == ("end", None, {"state": "cancelled", "model": None, "error": None})
+
+
+def test_a_queued_run_has_its_position_and_can_be_cancelled(service: Service) -> None:
+    first = service.train(**LONG_SPEC)
+    service.wait_for_state(first, "running")
+    second, third = service.train(**SMALL_SPEC), service.train(**SMALL_SPEC)
+    assert [service.get(f"/train/{run}")["queue_position"] for run in (first, second, third)] == [None, 1, 2]
+    service.http.post(f"/train/{second}/cancel")
+    assert service.get(f"/train/{third}")["queue_position"] == 1
+    service.http.post(f"/train/{first}/cancel")
+    assert service.ended(third)["state"] == "succeeded"
+    assert service.ended(second)["state"] == "cancelled"
+
+
+def test_runs_are_listed_newest_first_in_pages(service: Service, run: dict[str, Any]) -> None:
+    runs = service.get("/train?limit=100")["runs"]
+    assert [item["created_at"] for item in runs] == sorted((item["created_at"] for item in runs), reverse=True)
+    first, second = service.get("/train?limit=1"), service.get("/train?limit=1&offset=1")
+    assert first["next_offset"] == 1
+    assert [first["runs"][0]["id"], second["runs"][0]["id"]] == [item["id"] for item in runs[:2]]
+    assert service.get(f"/train?limit=1&offset={len(runs) - 1}")["next_offset"] is None
+
+
+def test_a_training_that_diverges_fails_and_says_where(service: Service) -> None:
+    network = [{"type": "flatten"}, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
+    optimizer = {"type": "sgd", "learning_rate": 10}
+    run = service.ended(service.train(network=network, loss="mean_squared_error", optimizer=optimizer))
+    assert (run["state"], run["model"]) == ("failed", None)
+    assert "in epoch 1, by step" in run["error"]
+
+
+def test_a_trainer_that_is_killed_fails_its_run_and_nothing_else(service: Service) -> None:
+    run = service.train(**LONG_SPEC)
+    wait_for(lambda: bool(service.pids("app.trainer")))
+    service.kill("app.trainer")
+    ended = service.ended(run)
+    assert ended["state"] == "failed"
+    assert "ended by signal SIGKILL" in ended["error"]
+    assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
+
+
+def test_the_first_start_trains_the_quick_preset_by_itself(service: Service) -> None:
+    oldest = service.get("/train?limit=100")["runs"][-1]
+    assert (oldest["name"], oldest["state"]) == ("quick", "succeeded")
+    assert service.get(f"/models/{oldest['model']}")["scores"]["accuracy"] >= 0.98
+
+
+def test_a_run_survives_kill_9_of_worker_and_api_and_succeeds_once(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        run = service.train(**{**SMALL_SPEC, "epochs": 400})
+        wait_for(lambda: service.get(f"/train/{run}")["progress"] is not None)
+        trainers = service.pids("app.trainer")
+        service.kill("app.worker")
+        wait_for(lambda: not set(trainers) & set(service.pids("app.trainer")), 5)
+        service.kill("app.main")
+        wait_for(lambda: bool(service.pids("app.main")) and bool(service.pids("app.worker")))
+        ended = service.ended(run)
+        assert ended["state"] == "succeeded", ended
+        assert [model["run"] for model in service.get("/models")["models"]].count(run) == 1
+        assert [epoch["epoch"] for epoch in ended["history"]] == list(range(1, 401))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_every_process_in_the_midst_of_a_run(tmp_path: Path, number: signal.Signals) -> None:
+    with serving(tmp_path) as service:
+        service.train(**LONG_SPEC)
+        wait_for(lambda: bool(service.pids("app.trainer")))
+        assert len(service.pids()) >= 4
+        service.process.send_signal(number)
+        service.process.wait(12)
+        wait_for(lambda: not service.pids(), 2)
+
+
+def test_a_full_queue_answers_503_with_retry_after(tmp_path: Path) -> None:
+    with serving(tmp_path, INKLING_MAX_QUEUED_RUNS="1") as service:
+        service.train(**LONG_SPEC)
+        responses = [service.http.post("/train", json=LONG_SPEC) for _ in range(3)]
+        refused = responses[-1]
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert refused.json()["detail"] == "1 runs are waiting already, as many as the queue takes; try again later"

@@ -1,0 +1,155 @@
+"""Layers, network, losses and optimizers agree with values computed by hand or with NumPy."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from model import network as net
+from model.layers import ACTIVATIONS, layer_functions
+from model.losses import correct_per_example, loss_per_example
+from model.optimizers import direction, learning_rates
+from model.spec import Activation, ActivationLayer, Adam, CosineDecay, Dense, Dropout, Flatten, Layer, Sgd, TrainSpec
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
+SOFTMAX = (Flatten(), Dense(units=10, activation="softmax"))
+SIGMOID = (Flatten(), Dense(units=10, activation="sigmoid"))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_an_activation_equals_its_formula(activation: Activation) -> None:
+    x = np.linspace(-6, 6, 30, dtype=np.float64).reshape(3, 10)
+    formula = {
+        "linear": x,
+        "sigmoid": 1 / (1 + np.exp(-x)),
+        "tanh": np.tanh(x),
+        "relu": np.maximum(x, 0),
+        "softmax": np.exp(x) / np.exp(x).sum(axis=1, keepdims=True),
+    }
+    np.testing.assert_allclose(ACTIVATIONS[activation](jnp.asarray(x, jnp.float32)), formula[activation], atol=1e-6)
+
+
+def test_a_network_equals_the_same_in_numpy() -> None:
+    network = TrainSpec().network
+    parameters = net.init(jax.random.key(1), network)
+    x = IMAGES.reshape(5, 784) / 255
+    for layer in parameters[1:3]:
+        x = 1 / (1 + np.exp(-(x @ np.asarray(layer["kernel"], np.float64) + np.asarray(layer["bias"]))))
+    logits = x @ np.asarray(parameters[3]["kernel"], np.float64) + np.asarray(parameters[3]["bias"])
+    np.testing.assert_allclose(net.apply(parameters, IMAGES, network=network), logits, atol=1e-5)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(net.probabilities(jnp.asarray(logits), network=network), expected, atol=1e-6)
+
+
+def test_a_dense_layer_starts_glorot_uniform_with_zero_bias() -> None:
+    layer = Dense(units=300)
+    parameters = layer_functions(layer).init(jax.random.key(0), layer, (500,))
+    limit = math.sqrt(6 / 800)
+    kernel = np.asarray(parameters["kernel"])
+    assert kernel.shape == (500, 300)
+    assert np.abs(kernel).max() <= limit
+    assert kernel.std() == pytest.approx(limit / math.sqrt(3), rel=0.01)  # of a uniform distribution
+    assert not np.asarray(parameters["bias"]).any()
+
+
+def test_dropout_zeroes_its_share_scales_the_rest_and_rests_outside_training() -> None:
+    layer = Dropout(rate=0.3)
+    x = jnp.ones((100, 1000))
+    dropped = np.asarray(layer_functions(layer).apply({}, x, jax.random.key(0), layer))
+    assert set(np.unique(dropped)) == {0.0, np.float32(1 / 0.7)}
+    assert (dropped == 0).mean() == pytest.approx(0.3, abs=0.01)
+    assert (layer_functions(layer).apply({}, x, None, layer) == x).all()
+
+
+def test_a_last_activation_layer_is_fused_as_a_dense_ones_is() -> None:
+    split: tuple[Layer, ...] = (Flatten(), Dense(units=10), ActivationLayer(activation="softmax"))
+    parameters = net.init(jax.random.key(0), SOFTMAX)
+    logits = net.apply(parameters, IMAGES, network=SOFTMAX)
+    np.testing.assert_array_equal(net.apply([*parameters, {}], IMAGES, network=split), logits)
+    np.testing.assert_array_equal(net.outputs(logits, network=split), net.outputs(logits, network=SOFTMAX))
+
+
+@pytest.mark.parametrize("network", [SOFTMAX, SIGMOID, (Flatten(), Dense(units=10))])
+def test_probabilities_sum_to_one_and_keep_the_outputs_order(network: tuple[Layer, ...]) -> None:
+    logits = net.apply(net.init(jax.random.key(0), network), IMAGES, network=network)
+    probabilities = np.asarray(net.probabilities(logits, network=network))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(probabilities.argsort(axis=1), np.asarray(logits).argsort(axis=1))
+
+
+def test_a_network_that_knows_nothing_has_loss_ln_10() -> None:
+    losses = loss_per_example(jnp.zeros((5, 10)), jnp.arange(5), loss="categorical_crossentropy", network=SOFTMAX)
+    np.testing.assert_allclose(losses, math.log(10), rtol=1e-6)
+
+
+def test_crossentropy_stays_finite_for_large_logits() -> None:
+    logits = jnp.zeros((1, 10)).at[0, 3].set(1e4)
+    wrong = loss_per_example(logits, jnp.array([0]), loss="categorical_crossentropy", network=SOFTMAX)
+    assert float(wrong[0]) == 1e4
+
+
+def test_mean_squared_error_is_of_the_outputs_not_the_logits() -> None:
+    losses = loss_per_example(jnp.zeros((1, 10)), jnp.array([3]), loss="mean_squared_error", network=SIGMOID)
+    assert float(losses[0]) == pytest.approx(0.25)  # every output is 0.5, half away from 0 or 1
+
+
+def test_correct_is_where_the_largest_output_is_the_label() -> None:
+    logits = jnp.eye(10)[jnp.array([3, 4])]
+    assert correct_per_example(logits, jnp.array([3, 5]), network=SOFTMAX).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "mean_squared_error"])
+def test_a_losss_gradient_equals_its_finite_differences(loss: str) -> None:
+    def mean_loss(logits: jax.Array) -> jax.Array:
+        return loss_per_example(logits, jnp.array([1, 2]), loss=loss, network=SOFTMAX).mean()  # type: ignore[arg-type]
+
+    check_grads(mean_loss, (jax.random.normal(jax.random.key(0), (2, 10)),), order=1, rtol=1e-2)
+
+
+def steps(optimizer: Sgd | Adam, gradients: list[float]) -> list[float]:
+    """The parameter after each step from 1.0."""
+    transformation, parameter = direction(optimizer), jnp.float32(1.0)
+    state, values = transformation.init(parameter), []
+    for gradient, rate in zip(gradients, learning_rates(optimizer, steps=len(gradients)), strict=True):
+        update, state = transformation.update(jnp.float32(gradient), state)
+        parameter -= rate * update
+        values.append(float(parameter))
+    return values
+
+
+GRADIENTS = [1.0, 0.5, -2.0]
+
+
+def test_sgd_follows_the_gradient() -> None:
+    assert steps(Sgd(learning_rate=0.1), GRADIENTS) == pytest.approx([0.9, 0.85, 1.05])
+
+
+def test_sgd_with_momentum_equals_keras_formula() -> None:
+    velocities = list(itertools.accumulate(GRADIENTS, lambda v, g: 0.9 * v - 0.1 * g, initial=0.0))[1:]
+    expected = [1 + v for v in itertools.accumulate(velocities)]
+    assert steps(Sgd(learning_rate=0.1, momentum=0.9), GRADIENTS) == pytest.approx(expected)
+    ahead = [0.9 * v - 0.1 * g for v, g in zip(velocities, GRADIENTS, strict=True)]
+    expected = [1 + w for w in itertools.accumulate(ahead)]
+    assert steps(Sgd(learning_rate=0.1, momentum=0.9, nesterov=True), GRADIENTS) == pytest.approx(expected)
+
+
+def test_adam_equals_its_papers_algorithm() -> None:
+    mean = variance = 0.0
+    parameter, expected = 1.0, []
+    for step, gradient in enumerate(GRADIENTS, start=1):
+        mean, variance = 0.9 * mean + 0.1 * gradient, 0.999 * variance + 0.001 * gradient**2
+        parameter -= 0.01 * (mean / (1 - 0.9**step)) / (math.sqrt(variance / (1 - 0.999**step)) + 1e-7)
+        expected.append(parameter)
+    assert steps(Adam(learning_rate=0.01), GRADIENTS) == pytest.approx(expected, abs=1e-6)
+
+
+def test_cosine_decay_goes_from_the_first_rate_to_its_share() -> None:
+    schedule = CosineDecay(initial_learning_rate=0.4, alpha=0.25)
+    rates = learning_rates(Sgd(learning_rate=schedule), steps=1000)
+    assert (rates[0], rates[500]) == (pytest.approx(0.4), pytest.approx(0.25))
+    assert rates[-1] == pytest.approx(0.1, abs=1e-5)
+    assert (np.diff(rates) <= 0).all()

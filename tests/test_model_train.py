@@ -1,0 +1,183 @@
+"""Training: every example once an epoch, the same bits for the same spec, and a scan that equals a plain loop."""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from model import network as net
+from model.data import Dataset, Mnist, split
+from model.evaluate import mean_scores
+from model.losses import loss_per_example
+from model.spec import CosineDecay, TrainSpec
+from model.train import (
+    DivergedError,
+    EpochReport,
+    FitResult,
+    Report,
+    StepReport,
+    _Training,
+    epoch_order,
+    fit,
+    plan_epoch,
+    step_config,
+    train_chunk,
+)
+
+FLATTEN = {"type": "flatten"}
+SMALL = [
+    FLATTEN,
+    {"type": "dense", "units": 32, "activation": "relu"},
+    {"type": "dense", "units": 10, "activation": "softmax"},
+]
+
+
+def spec(**fields: Any) -> TrainSpec:
+    return TrainSpec.model_validate({"network": SMALL, "batch_size": 100, "epochs": 2, **fields})
+
+
+@pytest.fixture(scope="module")
+def images(mnist: Mnist) -> Dataset:
+    return Dataset(mnist.train.images[:1050], mnist.train.labels[:1050])
+
+
+def trained(reports: list[Report]) -> net.NetworkParameters:
+    assert isinstance(reports[-1], FitResult)
+    return reports[-1].parameters
+
+
+def assert_same_bits(one: net.NetworkParameters, other: net.NetworkParameters) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_an_epochs_order_has_every_example_once_and_padding_behind_it() -> None:
+    order = np.asarray(epoch_order(jax.random.key(0), 1050, rows=12, batch_size=100))
+    assert order.shape == (12, 100)
+    assert sorted(order.ravel()) == [-1] * 150 + list(range(1050))
+    assert (order[:10] >= 0).all()
+    assert (order[11] == -1).all()
+    assert (order != np.asarray(epoch_order(jax.random.key(1), 1050, rows=12, batch_size=100))).any()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100, 10_000])
+@pytest.mark.parametrize("examples", [1, 6_000, 60_000])
+def test_a_plan_covers_the_epoch_with_few_empty_steps(batch_size: int, examples: int) -> None:
+    plan = plan_epoch(TrainSpec(batch_size=batch_size), examples)
+    assert plan.steps == -(-examples // batch_size)
+    assert plan.steps <= plan.rows < plan.steps + plan.chunks
+    assert plan.rows <= plan.steps * 1.02
+
+
+def test_reports_come_in_order_and_add_up(images: Dataset) -> None:
+    reports = list(fit(spec(), images))
+    kinds = [type(report).__name__ for report in reports]
+    assert kinds[-2:] == ["EpochReport", "FitResult"]
+    steps = [report for report in reports if isinstance(report, StepReport)]
+    epochs = [report for report in reports if isinstance(report, EpochReport)]
+    assert [report.epoch for report in epochs] == [1, 2]
+    assert [report.step for report in steps] == sorted({report.step for report in steps})
+    assert (steps[-1].step, steps[-1].steps) == (22, 22)
+    assert steps[-1].seconds_left == 0 or steps[-1].seconds_left is None
+    assert epochs[1].loss < epochs[0].loss
+
+
+def test_a_scan_equals_a_plain_loop_over_optax(images: Dataset) -> None:
+    settings = spec(epochs=1, optimizer={"type": "adam", "learning_rate": 0.01})
+    training = _Training(settings, images)
+    parameters = jax.tree.map(jnp.copy, training.state.parameters)
+    optimizer = optax.adam(0.01, eps=1e-7)
+    state = optimizer.init(parameters)
+    key, _ = jax.random.split(jax.random.fold_in(training.train_key, 1))
+    order = np.asarray(epoch_order(key, 1050, rows=training.plan.rows, batch_size=100))
+
+    def loss(parameters: net.NetworkParameters, batch: np.ndarray) -> jax.Array:
+        logits = net.apply(parameters, images.images[batch], network=settings.network)
+        losses = loss_per_example(logits, images.labels[batch], loss=settings.loss, network=settings.network)
+        return losses.mean()
+
+    for row in order[:11]:
+        gradient = jax.grad(loss)(parameters, row[row >= 0])
+        updates, state = optimizer.update(gradient, state)
+        parameters = optax.apply_updates(parameters, updates)
+    for one, other in zip(
+        jax.tree.leaves(trained(list(fit(settings, images)))), jax.tree.leaves(parameters), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_a_step_without_examples_changes_nothing(images: Dataset) -> None:
+    settings = spec(optimizer={"type": "sgd", "learning_rate": 0.5, "momentum": 0.9})
+    training = _Training(settings, images)
+    before = jax.tree.map(np.array, training.state)
+    order = jnp.full((3, 100), -1, jnp.int32)
+    rates = jnp.full(3, 0.5)
+    arguments = (training.state, training.images, training.labels, order, rates, jax.random.key(0), jnp.int32(0))
+    after, totals = train_chunk(*arguments, config=step_config(settings))
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+    assert [float(total) for total in totals] == [0, 0, 0]
+
+
+def test_the_bits_do_not_depend_on_how_an_epoch_is_cut(images: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trained(list(fit(spec(), images)))
+    monkeypatch.setattr("model.train.CHUNK_SECONDS", 1e-9)
+    assert plan_epoch(spec(), len(images)).chunks == 11
+    assert_same_bits(whole, trained(list(fit(spec(), images))))
+
+
+def test_the_same_spec_gives_the_same_bits_and_another_seed_others(images: Dataset) -> None:
+    dropout = [FLATTEN, {"type": "dropout", "rate": 0.2}, *SMALL[1:]]
+    first = trained(list(fit(spec(network=dropout), images)))
+    assert_same_bits(first, trained(list(fit(spec(network=dropout), images))))
+    other = trained(list(fit(spec(network=dropout, seed=1), images)))
+    assert not np.array_equal(first[2]["kernel"], other[2]["kernel"])
+
+
+def test_a_run_traces_its_step_once_and_a_new_learning_rate_does_not(images: Dataset) -> None:
+    settings = spec(name="traced", batch_size=97)
+    list(fit(settings, images))
+    traced = train_chunk._cache_size()
+    schedule = CosineDecay(initial_learning_rate=0.1)
+    list(fit(spec(batch_size=97, epochs=3, seed=4, optimizer={"type": "adam", "learning_rate": schedule}), images))
+    assert train_chunk._cache_size() == traced
+
+
+@pytest.mark.parametrize(
+    "optimizer", [{"type": "adam"}, {"type": "sgd", "momentum": 0.9, "nesterov": True}, {"type": "sgd"}]
+)
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "mean_squared_error"])
+def test_one_batch_can_be_learned_by_heart(images: Dataset, optimizer: dict[str, Any], loss: str) -> None:
+    rate = {"learning_rate": 0.01 if optimizer["type"] == "adam" else 0.5}
+    few = Dataset(images.images[:20], images.labels[:20])
+    settings = spec(epochs=300, batch_size=20, loss=loss, optimizer={**optimizer, **rate})
+    assert mean_scores(trained(list(fit(settings, few))), few, settings).accuracy == 1.0
+
+
+def test_validation_images_are_held_out_and_scored(images: Dataset) -> None:
+    settings = spec(validation_split=0.2)
+    reports = list(fit(settings, images))
+    last = [report for report in reports if isinstance(report, EpochReport)][-1]
+    _, held_out = split(images, 0.2)
+    assert held_out is not None
+    scores = mean_scores(trained(reports), held_out, settings)
+    assert (last.validation_loss, last.validation_accuracy) == (scores.loss, scores.accuracy)
+    only_train = Dataset(images.images[:840], images.labels[:840])
+    assert_same_bits(trained(reports), trained(list(fit(spec(), only_train))))
+
+
+def test_a_loss_that_explodes_ends_the_training_with_epoch_and_step(images: Dataset) -> None:
+    network = [FLATTEN, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
+    settings = spec(network=network, loss="mean_squared_error", optimizer={"type": "sgd", "learning_rate": 10})
+    with pytest.raises(DivergedError, match=r"the loss became (nan|inf) in epoch 1, by step \d+; try a smaller"):
+        list(fit(settings, images))
+
+
+def test_closing_the_generator_stops_the_training_within_a_second(mnist: Mnist) -> None:
+    reports = fit(TrainSpec(), mnist.train)
+    next(reports)
+    started = time.monotonic()
+    reports.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - started < 1.0
