@@ -11,6 +11,7 @@ InklingError
 
 import logging
 import secrets
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -18,7 +19,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic.json_schema import models_json_schema
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.schemas import FieldError, Problem
 
@@ -105,6 +108,25 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer_unexpected)
 
 
+class DeclaredSizeLimit:
+    """Answers a request that announces too large a body as a problem; FastAPI's own limit does so in plain text.
+
+    A body that announces no size is FastAPI's to count.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self.app, self.max_body_bytes = app, max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.app
+        if scope["type"] == "http":
+            declared = Headers(scope=scope).get("content-length", "0")
+            if declared.isdecimal() and int(declared) > self.max_body_bytes:
+                detail = f"the body has {int(declared):,} bytes; at most {self.max_body_bytes:,} are taken"
+                app = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, loc=("body",))
+        await app(scope, receive, send)
+
+
 def document_problems(openapi: dict[str, Any]) -> None:
     """Gives every error in an OpenAPI document the one shape that all have here, instead of FastAPI's own."""
     schemas = openapi["components"]["schemas"]
@@ -122,28 +144,41 @@ def document_problems(openapi: dict[str, Any]) -> None:
 
 
 def problem(
-    status: int, detail: str, *, headers: dict[str, str] | None = None, errors: list[FieldError] | None = None
+    status: int,
+    detail: str,
+    *,
+    loc: Sequence[str | int] = (),
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
+    """loc: the one field that is wrong; errors: several."""
+    errors = [FieldError(loc=list(loc), msg=detail)] if loc else list(errors)
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors or None)
     content = body.model_dump(mode="json", exclude_none=True)
     return JSONResponse(content, status, headers, media_type="application/problem+json")
 
 
 async def _answer_inkling_error(request: Request, error: Any) -> JSONResponse:
-    detail = str(error)
-    errors = [FieldError(loc=list(error.loc), msg=detail)] if isinstance(error, InvalidInputError) else None
-    return problem(error.status, detail, headers=error.headers, errors=errors)
+    return problem(error.status, str(error), loc=getattr(error, "loc", ()), headers=error.headers)
 
 
 async def _answer_validation_error(request: Request, error: Any) -> JSONResponse:
     """Names every field that is wrong; what was sent is not echoed."""
     errors = [FieldError(loc=list(item["loc"]), msg=item["msg"]) for item in error.errors()]
+    media_type = request.headers.get("content-type", "")
+    if [item.loc for item in errors] == [["body"]] and not media_type.startswith("application/json"):
+        unread = f"Content-Type is {media_type or 'missing'!r}; expected application/json"
+        return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, unread, loc=("header", "content-type"))
     detail = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in errors[:10])
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors[:100])
 
 
 async def _answer_http_exception(request: Request, error: Any) -> JSONResponse:
-    return problem(error.status_code, str(error.detail), headers=error.headers)
+    loc = ("body",) if error.status_code in _BODY_ERRORS else ()
+    return problem(error.status_code, str(error.detail), loc=loc, headers=error.headers)
+
+
+_BODY_ERRORS = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}  # what FastAPI raises while it reads one
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:

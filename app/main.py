@@ -66,6 +66,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/", _page, include_in_schema=False)
+    build_middleware = app.build_middleware_stack
+    app.build_middleware_stack = lambda: errors.DeclaredSizeLimit(build_middleware(), settings.max_body_bytes)  # type: ignore[method-assign]
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -9,7 +9,6 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
-from model.drawing import DrawingError, ImageTooLargeError, from_image, from_pixels
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
@@ -18,6 +17,7 @@ from app.dependencies import PredictorDep, SettingsDep
 from app.errors import InvalidInputError, MediaTypeError, TooLargeError, describe
 from app.predictor import Predictor
 from app.schemas import MODEL_ID, Prediction, PredictionList, PredictRequest
+from model.drawing import DrawingError, ImageTooLargeError, from_image, from_pixels
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
 
@@ -72,11 +72,16 @@ class Drawing(NamedTuple):
     def prepared(self) -> NDArray[np.uint8]:
         """[28, 28] uint8, ink high. Raises InvalidInputError, or TooLargeError, for what cannot be a drawing."""
         try:
-            return from_image(self.content) if isinstance(self.content, bytes) else from_pixels(self.content)
+            return from_image(self.content) if isinstance(self.content, bytes) else from_pixels(self._grid())
         except ImageTooLargeError as error:
             raise TooLargeError(str(error), *self.field) from None
         except DrawingError as error:
             raise InvalidInputError(str(error), *self.field) from None
+
+    def _grid(self) -> NDArray[np.float64]:
+        if len({len(row) for row in self.content}) != 1:  # type: ignore[arg-type]
+            raise InvalidInputError("the rows have different lengths, or there are none", *self.field)
+        return np.array(self.content, np.float64)
 
 
 async def _read(request: Request) -> list[Drawing]:
@@ -87,7 +92,7 @@ async def _read(request: Request) -> list[Drawing]:
     if media_type in IMAGE_TYPES:
         return [Drawing(await request.body(), ("body", "image"))]
     if media_type == "application/json":
-        return _read_json(await request.body())
+        return await asyncio.to_thread(_read_json, await request.body())
     accepted = ", ".join(("multipart/form-data", *IMAGE_TYPES, "application/json"))
     raise MediaTypeError(
         f"Content-Type is {media_type or 'missing'!r}; expected one of {accepted}", "header", "content-type"

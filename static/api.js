@@ -1,0 +1,165 @@
+// @ts-check
+/** The service's REST interface: the only module that fetches. */
+
+/** @typedef {"queued" | "running" | "succeeded" | "failed" | "cancelled"} RunState */
+/** @typedef {{type: string} & Record<string, unknown>} Layer */
+/** @typedef {{type: string, learning_rate: number | ({type: string} & Record<string, unknown>)} & Record<string, unknown>} Optimizer */
+/** @typedef {{name: string, network: Layer[], optimizer: Optimizer, batch_size: number, epochs: number, seed: number}} TrainSpec */
+/** @typedef {{name: string, description: string, spec: TrainSpec}} Preset */
+/** @typedef {{phase: "preparing" | "training" | "evaluating", epoch: number, epochs: number, step: number, steps: number,
+ *   loss: number | null, accuracy: number | null, images_per_second: number | null, seconds_left: number | null}} Progress */
+/** @typedef {{epoch: number, loss: number, accuracy: number, validation_loss: number | null,
+ *   validation_accuracy: number | null, seconds: number}} EpochReport */
+/** @typedef {{id: string, name: string, state: RunState, queue_position: number | null, created_at: string,
+ *   started_at: string | null, ended_at: string | null, spec: TrainSpec, progress: Progress | null,
+ *   model: string | null, error: string | null}} RunSummary */
+/** @typedef {RunSummary & {history: EpochReport[]}} Run */
+/** @typedef {{id: string, name: string, run: string, created_at: string, parameters: number, aliases: string[],
+ *   scores: {loss: number, accuracy: number, validation_loss: number | null, validation_accuracy: number | null}}} Model */
+/** @typedef {{digit: number, confidence: number, probabilities: number[], model: string, seen?: number[][]}} Prediction */
+/** @typedef {{confidence: number | null, accuracy: number | null, count: number}} CalibrationBin */
+/** @typedef {{model: string, loss: number, accuracy: number,
+ *   per_class: {digit: number, precision: number, recall: number, f1: number, support: number}[],
+ *   confusion_matrix: number[][],
+ *   calibration: {expected_calibration_error: number, bins: CalibrationBin[]},
+ *   hardest: {index: number, label: number, digit: number, confidence: number, image: string}[]}} Evaluation */
+/** @typedef {{loc: (string | number)[], msg: string}} FieldError */
+/** @typedef {{preset: string, name?: string, batch_size: number | null, epochs: number | null, optimizer: object, seed: number | null}} TrainRequest */
+/** @typedef {{onProgress: (progress: Progress) => void, onEpoch: (report: EpochReport) => void,
+ *   onEnd: () => void, onConnection: (connected: boolean) => void}} RunListener */
+
+const PATIENCE_MS = 30_000;
+const RECONNECT_MS = 3_000;
+const LOST_MS = 5_000;
+
+/** Tells the page, by "unreachable", that a request found no service. */
+export const connection = new EventTarget();
+
+/** An answer that is not the wanted one; status 0 means that none came. */
+export class Problem extends Error {
+  /** @param {number} status @param {string} detail @param {FieldError[]} [errors] */
+  constructor(status, detail, errors = []) {
+    super(detail);
+    this.status = status;
+    this.errors = errors;
+  }
+}
+
+/** @param {unknown} cause  what a catch clause caught @returns {Problem}  a defect of the page itself is thrown on */
+export function problemOf(cause) {
+  if (cause instanceof Problem) return cause;
+  throw cause;
+}
+
+/** @returns {Promise<void>}  rejects with 503 while no model is warm */
+export const readiness = () => request("/readyz");
+
+/** @returns {Promise<Preset[]>} */
+export const presets = async () => (await request("/presets")).presets;
+
+/** @param {TrainRequest} spec @returns {Promise<Run>} */
+export const train = (spec) => request("/train", json("POST", spec));
+
+/** @param {number} limit @param {number} [offset] @returns {Promise<{runs: RunSummary[], next_offset: number | null}>} */
+export const runs = (limit, offset = 0) => request(`/train?limit=${limit}&offset=${offset}`);
+
+/** @param {string} id @returns {Promise<Run>} */
+export const run = (id) => request(`/train/${encodeURIComponent(id)}`);
+
+/** @param {string} id @returns {Promise<Run>} */
+export const cancel = (id) => request(`/train/${encodeURIComponent(id)}/cancel`, { method: "POST" });
+
+/** @returns {Promise<Model[]>} */
+export const models = async () => (await request("/models")).models;
+
+/** @param {string} id @returns {Promise<void>} */
+export const deleteModel = (id) => request(`/models/${encodeURIComponent(id)}`, { method: "DELETE" });
+
+/** @param {string} id @returns {Promise<Model>} */
+export const makeDefault = (id) => request("/models/default", json("PUT", { model: id }));
+
+/** @param {string} id */
+export const downloadAddress = (id) => `/models/${encodeURIComponent(id)}/download?format=safetensors`;
+
+/** @param {string} id @returns {Promise<Evaluation>} */
+export const evaluation = (id) => request(`/evaluate/${encodeURIComponent(id)}`);
+
+/**
+ * @param {Blob} drawing  a PNG
+ * @param {string} model  an id; empty means the default
+ * @returns {Promise<Prediction>}
+ */
+export function predict(drawing, model) {
+  const query = new URLSearchParams({ include: "seen", ...(model && { model }) });
+  return request(`/predict?${query}`, { method: "POST", headers: { "Content-Type": "image/png" }, body: drawing });
+}
+
+/**
+ * Follows a run's events from the first on, however late it is, until its end.
+ * @param {string} id
+ * @param {RunListener} listener
+ * @returns {() => void}  stops following
+ */
+export function follow(id, listener) {
+  /** @type {EventSource} */
+  let source;
+  let retry = 0;
+  let lost = 0;
+  const stop = () => {
+    clearTimeout(retry);
+    clearTimeout(lost);
+    source.close();
+  };
+  const connected = () => {
+    clearTimeout(lost);
+    lost = 0;
+    listener.onConnection(true);
+  };
+  const open = () => {
+    source = new EventSource(`/train/${encodeURIComponent(id)}/events`);
+    source.addEventListener("open", connected);
+    source.addEventListener("progress", (event) => listener.onProgress(JSON.parse(event.data)));
+    source.addEventListener("epoch", (event) => listener.onEpoch(JSON.parse(event.data)));
+    source.addEventListener("end", () => {
+      stop();
+      listener.onEnd();
+    });
+    source.addEventListener("error", () => {
+      // The service ends long streams itself, and the browser resumes them: nothing to speak of.
+      lost ||= setTimeout(() => listener.onConnection(false), LOST_MS);
+      // The browser reconnects after a lost connection, but gives up after an answer such as a proxy's 502.
+      if (source.readyState === EventSource.CLOSED) retry = setTimeout(open, RECONNECT_MS);
+    });
+  };
+  open();
+  return stop;
+}
+
+/** @param {string} path @param {RequestInit} [options] @returns {Promise<any>} */
+async function request(path, options) {
+  const response = await send(path, options);
+  if (!response.ok) throw await problemIn(response);
+  return response.status === 204 ? undefined : response.json();
+}
+
+/** @param {string} path @param {RequestInit} [options] */
+async function send(path, options) {
+  try {
+    return await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...options });
+  } catch {
+    connection.dispatchEvent(new Event("unreachable"));
+    throw new Problem(0, "The service does not answer right now.");
+  }
+}
+
+/** @param {Response} response @returns {Promise<Problem>} */
+async function problemIn(response) {
+  const body = await response.json().catch(() => ({})); // a proxy in between answers in HTML
+  const detail = body.detail ?? body.title ?? `The service answered ${response.status}.`;
+  return new Problem(response.status, detail, body.errors ?? []);
+}
+
+/** @param {string} method @param {object} body @returns {RequestInit} */
+function json(method, body) {
+  return { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+}

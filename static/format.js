@@ -1,0 +1,95 @@
+// @ts-check
+/** Numbers, times and networks as people read them. */
+
+/** @typedef {import("./api.js").Layer} Layer */
+/** @typedef {import("./api.js").TrainSpec} TrainSpec */
+
+const NARROW_SPACE = "\u202f";
+const wholes = new Intl.NumberFormat("en");
+const threeDigits = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
+const dates = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
+const distances = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+
+/** @param {number} count */
+export const count = (count) => wholes.format(Math.round(count));
+
+/** @param {number} loss */
+export const loss = (loss) => (Number.isFinite(loss) ? threeDigits.format(loss) : "not a number");
+
+/** @param {number} share  0 to 1 @param {number} [digits] */
+export const percent = (share, digits = 2) => `${(100 * share).toFixed(digits)}${NARROW_SPACE}%`;
+
+/** A probability, never rounded to a certainty. @param {number} probability  0 to 1 */
+export function sureness(probability) {
+  if (probability > 0.999) return `> 99.9${NARROW_SPACE}%`;
+  return percent(probability, 1);
+}
+
+/** @param {number} seconds */
+export function duration(seconds) {
+  const rounded = Math.round(seconds);
+  if (seconds < 1) return "under 1 s";
+  if (rounded < 60) return `${rounded} s`;
+  if (rounded < 3600) return `${Math.floor(rounded / 60)} min ${rounded % 60} s`;
+  return `${Math.floor(rounded / 3600)} h ${Math.floor((rounded % 3600) / 60)} min`;
+}
+
+/** @param {string} start @param {string} end  ISO 8601 @returns {number} seconds */
+export const secondsBetween = (start, end) => Math.max(0, (Date.parse(end) - Date.parse(start)) / 1000);
+
+/** @param {string} moment  ISO 8601 */
+export const date = (moment) => dates.format(new Date(moment));
+
+/** @param {string} moment  ISO 8601 */
+export function ago(moment) {
+  const seconds = (Date.now() - Date.parse(moment)) / 1000;
+  if (seconds < 60) return "just now";
+  if (seconds < 3600) return distances.format(-Math.floor(seconds / 60), "minute");
+  if (seconds < 86_400) return distances.format(-Math.floor(seconds / 3600), "hour");
+  return distances.format(-Math.floor(seconds / 86_400), "day");
+}
+
+/** @param {Layer} layer @returns {string}  such as "dense 500 sigmoid" or "conv2d 32 3×3 relu" */
+export function layer({ type, ...settings }) {
+  return [words(type), ...Object.entries(settings).map(([name, value]) => setting(name, value))]
+    .filter(Boolean)
+    .join(" ");
+}
+
+/** What is left to its usual value needs no word. */
+const UNSAID = new Set(["linear", "valid", "same", "none"]);
+
+/** @param {string} name @param {unknown} value @returns {string} */
+function setting(name, value) {
+  if (typeof value === "number")
+    return ["units", "filters", "rate"].includes(name) ? String(value) : sized(name, value);
+  if (typeof value === "string") return UNSAID.has(value) ? "" : words(value);
+  if (Array.isArray(value)) return value.every((side) => typeof side === "number") ? value.join("×") : "";
+  return "";
+}
+
+/** @param {string} name @param {number} value */
+function sized(name, value) {
+  return name.endsWith("_size") ? `${value}×${value}` : "";
+}
+
+/** @param {string} identifier */
+export const words = (identifier) => identifier.replaceAll("_", " ");
+
+/** What one sees of a spec at a glance. @param {TrainSpec} spec */
+export function spec({ optimizer, batch_size, epochs }) {
+  const rate = learningRate(optimizer.learning_rate);
+  return `${optimizer.type} ${rate} · batch ${count(batch_size)} · ${count(epochs)} ${epochs === 1 ? "epoch" : "epochs"}`;
+}
+
+/** @param {number | ({type: string} & Record<string, unknown>)} rate */
+function learningRate(rate) {
+  if (typeof rate === "number") return String(rate);
+  return `${rate[scheduledRate(rate)]}, ${words(rate.type)}`;
+}
+
+/** The member of a schedule that says how fast it learns at first. @param {Record<string, unknown>} schedule @returns {string} */
+export function scheduledRate(schedule) {
+  const rates = Object.keys(schedule).filter((name) => name.endsWith("learning_rate"));
+  return rates.find((name) => name.startsWith("initial")) ?? rates[0] ?? "learning_rate";
+}

@@ -1,0 +1,108 @@
+// @ts-check
+/** Finds the page's parts and connects them. */
+import { problemOf, run } from "./api.js";
+import { Answer } from "./answer.js";
+import { find } from "./dom.js";
+import { DrawingBoard } from "./drawing.js";
+import { Models } from "./models.js";
+import { Readiness } from "./readiness.js";
+import { Recogniser } from "./recogniser.js";
+import { Report } from "./report.js";
+import { RunList } from "./run-list.js";
+import { isActive, RunView } from "./run-view.js";
+import { offerSamples } from "./samples.js";
+import { TrainerForm } from "./trainer-form.js";
+
+/** @typedef {import("./api.js").Prediction} Prediction */
+/** @typedef {import("./api.js").Problem} Problem */
+/** @typedef {import("./api.js").RunSummary} RunSummary */
+
+const answer = new Answer(find(document, "#answer", HTMLElement));
+const report = new Report(find(document, "#report", HTMLDialogElement));
+const watch = find(document, "#watch", HTMLElement);
+
+const models = new Models(find(document, "#trained", HTMLElement), {
+  answering: find(document, "#answering", HTMLSelectElement),
+  deletion: find(document, "#deletion", HTMLDialogElement),
+  onReport: (model) => report.open(model),
+  onAnswering: () => readiness.isReady && recogniser.ask(true),
+});
+
+const board = new DrawingBoard(find(document, "#drawing", HTMLElement), (finished) => {
+  if (board.canvas.isBlank) answer.clear();
+  else if (readiness.isReady) recogniser.ask(finished);
+  else answer.explain("waiting for a model");
+});
+
+const recogniser = new Recogniser(board.canvas, {
+  model: () => models.answering,
+  onAnswer: showAnswer,
+  onProblem: explainNoAnswer,
+});
+
+const readiness = new Readiness(find(document, "#ready-note", HTMLElement), () => {
+  models.refresh();
+  form.load();
+  runs.refresh();
+  recogniser.ask(true);
+});
+
+const view = new RunView(watch, (run) => {
+  runs.refresh();
+  if (run.model) models.refresh();
+});
+
+const runs = new RunList(find(document, "#runs", HTMLElement), {
+  watched: () => view.id,
+  onChoice: watchRun,
+  onList: watchTheMostInteresting,
+});
+
+const form = new TrainerForm(find(document, "#train-form", HTMLFormElement), (run) => {
+  view.watch(run);
+  runs.refresh();
+  watch.scrollIntoView({ block: "nearest" });
+});
+
+/** @param {Prediction} prediction @param {boolean} finished */
+function showAnswer(prediction, finished) {
+  answer.show(prediction, finished);
+  const isUnexpected = !models.answering && !models.isDefault(prediction.model);
+  if (finished && isUnexpected) models.refresh(); // a better model has become the default meanwhile
+}
+
+/** @param {Problem} problem */
+function explainNoAnswer(problem) {
+  const isAway = problem.status === 0 || problem.status === 503;
+  answer.explain(isAway ? "waiting for a model" : problem.message);
+  if (problem.status === 503) readiness.check();
+  if (problem.status === 404) models.refresh(); // the chosen model has been deleted
+}
+
+/** @param {string} id */
+async function watchRun(id) {
+  try {
+    view.watch(await run(id));
+    runs.show();
+  } catch (cause) {
+    problemOf(cause);
+    runs.refresh();
+  }
+}
+
+/** Before anybody has chosen: a running run, or else the newest. @param {RunSummary[]} recent */
+function watchTheMostInteresting(recent) {
+  const [newest] = recent;
+  if (view.id || !newest) return;
+  const choice = recent.find(({ state }) => state === "running") ?? recent.find(isActive) ?? newest;
+  watchRun(choice.id);
+}
+
+offerSamples(find(document, "#samples", HTMLElement), (digit) => board.writeSample(digit));
+document.addEventListener("paste", (event) => board.takeFiles(event.clipboardData?.files ?? []));
+document.addEventListener("visibilitychange", () => (document.hidden ? view.rest() : view.resume()));
+
+form.load();
+runs.refresh();
+models.refresh();
+readiness.check();

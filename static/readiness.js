@@ -1,0 +1,106 @@
+// @ts-check
+/** Whether the service can recognise yet; while it cannot, a note that says why and how far it is. */
+import { connection, models, problemOf, readiness, runs } from "./api.js";
+import { find } from "./dom.js";
+import { count, duration, percent } from "./format.js";
+
+/** @typedef {import("./api.js").Problem} Problem */
+/** @typedef {import("./api.js").RunSummary} RunSummary */
+
+const WAITING_MS = 1_000;
+const LOST_MS = 2_000;
+
+export class Readiness {
+  #timer = 0;
+  #checking = false;
+  isReady = false;
+
+  /** @param {HTMLElement} root @param {() => void} onReady  called each time the service has become ready */
+  constructor(root, onReady) {
+    this.root = root;
+    this.onReady = onReady;
+    this.text = find(root, ".note-text", HTMLElement);
+    this.detail = find(root, ".note-detail", HTMLElement);
+    this.progress = find(root, "progress", HTMLProgressElement);
+    connection.addEventListener("unreachable", () => this.check());
+  }
+
+  async check() {
+    if (this.#checking) return;
+    this.#checking = true;
+    clearTimeout(this.#timer);
+    const wait = await this.#look();
+    this.#checking = false;
+    if (wait) this.#timer = setTimeout(() => this.check(), wait);
+  }
+
+  /** @returns {Promise<number>} milliseconds until the next look; 0 when the service is ready */
+  async #look() {
+    try {
+      if ((await models()).length === 0) return await this.#explainTraining();
+      await readiness();
+    } catch (cause) {
+      return this.#explainProblem(problemOf(cause));
+    }
+    this.isReady = true;
+    this.root.hidden = true;
+    this.onReady();
+    return 0;
+  }
+
+  /** @param {Problem} problem */
+  #explainProblem({ status, message }) {
+    this.isReady = false;
+    if (status === 0) this.#say("The service does not answer right now.", "Trying again; your drawing stays.");
+    else this.#say("The service is not ready yet.", message);
+    return LOST_MS;
+  }
+
+  async #explainTraining() {
+    this.isReady = false;
+    const run = await activeRun();
+    if (run) this.#sayTraining(run);
+    else
+      this.#say(
+        "There is no model yet that could name a digit.",
+        "Train a network below; the first that is finished answers here.",
+      );
+    return WAITING_MS;
+  }
+
+  /** @param {RunSummary} run */
+  #sayTraining({ name, state, progress }) {
+    const rest = progress?.seconds_left;
+    this.#say(
+      `Inkling is training its first model, “${name}”. It names digits as soon as that is done; draw one meanwhile.`,
+      state === "queued" || !progress || progress.phase === "preparing"
+        ? "Getting ready: reading the images, compiling the network."
+        : [
+            `Epoch ${progress.epoch} of ${progress.epochs}`,
+            progress.accuracy === null ? "" : `${percent(progress.accuracy, 1)} right so far`,
+            progress.images_per_second === null ? "" : `${count(progress.images_per_second)} images/s`,
+            rest === null || rest === undefined ? "" : `${duration(rest)} left`,
+          ]
+            .filter(Boolean)
+            .join(" · "),
+    );
+    this.progress.hidden = false;
+    if (progress && progress.step > 0) this.progress.value = progress.step / progress.steps;
+    else this.progress.removeAttribute("value");
+  }
+
+  /** @param {string} text @param {string} detail */
+  #say(text, detail) {
+    this.root.hidden = false;
+    this.progress.hidden = true;
+    if (this.text.textContent !== text) this.text.textContent = text; // read out once, not every second
+    this.detail.textContent = detail;
+  }
+}
+
+/** The run that is nearest to its end. @returns {Promise<RunSummary | undefined>} */
+async function activeRun() {
+  const { runs: recent } = await runs(20);
+  const oldestFirst = recent.reverse();
+  return oldestFirst.find(({ state }) => state === "running") ?? oldestFirst.find(({ state }) => state === "queued");
+}

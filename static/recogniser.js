@@ -1,0 +1,58 @@
+// @ts-check
+/** Asks the service what a drawing says: one question at a time, always about the latest drawing. */
+import { predict, problemOf } from "./api.js";
+
+/** @typedef {import("./api.js").Prediction} Prediction */
+/** @typedef {import("./api.js").Problem} Problem */
+/** @typedef {{isBlank: boolean, snapshot: () => Promise<Blob>}} Sheet */
+
+/** A pause after each question, so that a class that draws at once leaves the service time to train. */
+const INTERVAL_MS = 60;
+
+export class Recogniser {
+  #asking = false;
+  /** @type {{finished: boolean} | null} */
+  #wanted = null;
+
+  /**
+   * @param {Sheet} sheet
+   * @param {{model: () => string, onAnswer: (prediction: Prediction, finished: boolean) => void,
+   *   onProblem: (problem: Problem) => void}} options
+   */
+  constructor(sheet, options) {
+    this.sheet = sheet;
+    this.options = options;
+  }
+
+  /** @param {boolean} finished  whether the pen has been lifted */
+  async ask(finished) {
+    this.#wanted = { finished };
+    if (this.#asking) return;
+    this.#asking = true;
+    try {
+      await this.#askUntilAnswered();
+    } finally {
+      this.#asking = false;
+    }
+  }
+
+  async #askUntilAnswered() {
+    while (this.#wanted && !this.sheet.isBlank) {
+      const { finished } = this.#wanted;
+      this.#wanted = null;
+      await this.#askOnce(finished);
+      await new Promise((resolve) => setTimeout(resolve, INTERVAL_MS));
+    }
+  }
+
+  /** @param {boolean} finished */
+  async #askOnce(finished) {
+    const { model, onAnswer, onProblem } = this.options;
+    try {
+      const prediction = await predict(await this.sheet.snapshot(), model());
+      if (!this.sheet.isBlank) onAnswer(prediction, finished);
+    } catch (cause) {
+      onProblem(problemOf(cause));
+    }
+  }
+}

@@ -1,0 +1,232 @@
+// @ts-check
+/** One run, watched: its state, its progress and its curves, live or afterwards. */
+import { cancel, follow, problemOf, run } from "./api.js";
+import { Chart, logarithmic, upToOne } from "./chart.js";
+import { element, find, say } from "./dom.js";
+import * as format from "./format.js";
+import { RunRecord } from "./run-record.js";
+
+/** @typedef {import("./api.js").Run} Run */
+/** @typedef {import("./api.js").EpochReport} EpochReport */
+
+const AGAIN_MS = 2_000;
+const PHASES = { preparing: "getting ready", training: "training", evaluating: "being examined on the test images" };
+
+export class RunView {
+  /** @type {Run | null} */
+  #run = null;
+  #record = new RunRecord();
+  #stop = () => {};
+  #hasEnded = false;
+  #timer = 0;
+
+  /** @param {HTMLElement} root @param {(run: Run) => void} onChange  called when the watched run's state has changed */
+  constructor(root, onChange) {
+    this.onChange = onChange;
+    const part = (/** @type {string} */ selector) => find(root, selector, HTMLElement);
+    this.empty = part(".watch-empty");
+    this.body = part(".watch-run");
+    this.name = part("#run-name");
+    this.state = part("#run-state");
+    this.queue = part(".run-queue");
+    this.spec = part(".run-spec");
+    this.epoch = part(".fact-epoch");
+    this.speed = part(".fact-speed");
+    this.timeLabel = part(".fact-time-label");
+    this.time = part(".fact-time");
+    this.message = part(".run-message");
+    this.validationLegend = part(".legend-validation");
+    this.table = find(root, ".epochs tbody", HTMLTableSectionElement);
+    this.progress = find(root, "#run-progress", HTMLProgressElement);
+    this.cancelButton = find(root, "#cancel", HTMLButtonElement);
+    this.cancelButton.addEventListener("click", () => this.#cancel());
+    this.loss = new Chart(part("#loss-chart"), { scale: logarithmic, format: format.loss, tick: String });
+    this.accuracy = new Chart(part("#accuracy-chart"), {
+      scale: upToOne,
+      format: format.percent,
+      tick: (share) => format.percent(share, (share * 100) % 1 ? 1 : 0),
+    });
+  }
+
+  /** The watched run's id, if there is one. */
+  get id() {
+    return this.#run?.id;
+  }
+
+  /** @param {Run} run */
+  watch(run) {
+    this.#stop();
+    clearTimeout(this.#timer);
+    this.#run = run;
+    this.#hasEnded = false;
+    this.#record = new RunRecord();
+    if (run.progress) this.#record.latest = run.progress;
+    run.history.forEach((report) => this.#record.addEpoch(report));
+    this.#follow(run.id);
+    this.#show();
+    this.#askAgain();
+  }
+
+  /** Lets the connection go while nobody looks: a browser has only six for a site, in all its tabs. */
+  rest() {
+    if (this.#run && isActive(this.#run)) this.#stop();
+  }
+
+  resume() {
+    if (this.#run && isActive(this.#run)) this.#follow(this.#run.id);
+  }
+
+  /** @param {string} id */
+  #follow(id) {
+    this.#stop = follow(id, {
+      onProgress: (progress) => {
+        this.#record.addProgress(progress);
+        if (this.#run?.state === "queued") this.#accept({ ...this.#run, state: "running", queue_position: null });
+        this.#show();
+      },
+      onEpoch: (report) => {
+        this.#record.addEpoch(report);
+        this.#show();
+      },
+      onEnd: () => {
+        this.#hasEnded = true;
+        this.#refresh();
+      },
+      onConnection: (connected) => {
+        say(this.message, connected ? "" : "The connection is lost; trying again.", "plain");
+        if (!connected) this.#refresh();
+      },
+    });
+  }
+
+  /** A queued run sends no events of its place, and one whose events have ended may take a moment to say so. */
+  #askAgain() {
+    clearTimeout(this.#timer);
+    const state = this.#run?.state;
+    if (state === "queued" || (state === "running" && this.#hasEnded))
+      this.#timer = setTimeout(() => this.#refresh(), AGAIN_MS);
+  }
+
+  async #refresh() {
+    const id = this.#run?.id;
+    if (!id) return;
+    try {
+      const run_ = await run(id);
+      if (this.#run?.id === id) this.#accept(run_);
+    } catch (cause) {
+      const problem = problemOf(cause);
+      if (problem.status === 404) this.#stop(); // gone for good, with the database it was in
+      say(this.message, problem.message);
+    }
+    this.#askAgain();
+  }
+
+  /** @param {Run} run */
+  #accept(run) {
+    const changed = run.state !== this.#run?.state;
+    this.#run = run;
+    this.#show();
+    if (changed) this.onChange(run);
+  }
+
+  async #cancel() {
+    if (!this.#run) return;
+    this.cancelButton.disabled = true;
+    try {
+      this.#accept(await cancel(this.#run.id));
+    } catch (cause) {
+      say(this.message, problemOf(cause).message);
+      this.#refresh();
+    }
+    this.cancelButton.disabled = false;
+  }
+
+  #show() {
+    const run = this.#run;
+    if (!run) return;
+    this.empty.hidden = true;
+    this.body.hidden = false;
+    this.name.textContent = run.name;
+    this.spec.textContent = `${run.spec.network.map(format.layer).join(" → ")}, with ${format.spec(run.spec)}`;
+    this.#showState(run);
+    this.#showProgress(run);
+    this.#showFacts(run);
+    this.#showCurves(run);
+  }
+
+  /** @param {Run} run */
+  #showState(run) {
+    if (this.state.textContent !== run.state) this.state.textContent = run.state;
+    this.state.dataset.state = run.state;
+    this.queue.textContent = this.#stateDetail(run);
+    this.cancelButton.hidden = !isActive(run);
+    if (run.error) say(this.message, run.error);
+    else if (!isActive(run)) say(this.message, "");
+  }
+
+  /** @param {Run} run */
+  #stateDetail({ state, queue_position: position, ended_at: ended }) {
+    if (state === "queued" && position !== null)
+      return position === 1 ? "next in the queue" : `number ${position} in the queue`;
+    const phase = this.#record.latest?.phase;
+    if (state === "running") return phase === "training" || !phase ? "" : PHASES[phase];
+    return ended ? format.ago(ended) : "";
+  }
+
+  /** @param {Run} run */
+  #showProgress({ state }) {
+    const latest = this.#record.latest;
+    if (state === "succeeded") this.progress.value = 1;
+    else if (latest && latest.step > 0) this.progress.value = latest.step / latest.steps;
+    else if (state === "running") this.progress.removeAttribute("value");
+    else this.progress.value = 0;
+  }
+
+  /** @param {Run} run */
+  #showFacts(run) {
+    const latest = this.#record.latest;
+    const reached = run.state === "succeeded" ? run.spec.epochs : (latest?.epoch ?? 0);
+    const speed = latest?.images_per_second;
+    this.epoch.textContent = `${format.count(reached)} of ${format.count(run.spec.epochs)}`;
+    this.speed.textContent = speed ? `${format.count(speed)} images/s` : "–";
+    this.timeLabel.textContent = isActive(run) ? "Time left" : "Time taken";
+    this.time.textContent = isActive(run) ? timeLeft(latest?.seconds_left) : timeTaken(run);
+  }
+
+  /** @param {Run} run */
+  #showCurves({ spec }) {
+    const loss = this.#record.curve("loss");
+    this.loss.show(loss, spec.epochs);
+    this.accuracy.show(this.#record.curve("accuracy"), spec.epochs);
+    this.validationLegend.hidden = loss.validation.length === 0;
+    this.table.parentElement?.classList.toggle("without-validation", loss.validation.length === 0);
+    const epochs = this.#record.epochs;
+    if (this.table.rows.length !== epochs.length) this.table.replaceChildren(...epochs.map(epochRow));
+  }
+}
+
+/** @param {{state: string}} run */
+export const isActive = ({ state }) => state === "queued" || state === "running";
+
+/** @param {number | null | undefined} seconds */
+const timeLeft = (seconds) => (seconds === null || seconds === undefined ? "–" : format.duration(seconds));
+
+/** @param {Run} run */
+function timeTaken({ started_at: start, ended_at: end }) {
+  return start && end ? format.duration(format.secondsBetween(start, end)) : "–";
+}
+
+/** @param {EpochReport} report */
+function epochRow(report) {
+  const { validation_loss: loss, validation_accuracy: accuracy } = report;
+  return element(
+    "tr",
+    {},
+    element("th", { scope: "row" }, String(report.epoch)),
+    element("td", {}, format.loss(report.loss)),
+    element("td", {}, format.percent(report.accuracy)),
+    element("td", {}, loss === null ? "–" : format.loss(loss)),
+    element("td", {}, accuracy === null ? "–" : format.percent(accuracy)),
+    element("td", {}, report.seconds.toFixed(1)),
+  );
+}

@@ -1,0 +1,231 @@
+"""Bad input gets a 4xx problem that names the field, and the service goes on answering."""
+
+import base64
+import binascii
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.drawings import draw, encoded
+from tests.processes import SMALL_SPEC, Service
+
+SEVEN = encoded(draw(7))
+
+
+def png(width: int, height: int) -> bytes:
+    """A valid all-zero 1-bit PNG of any size, in a few kB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", binascii.crc32(kind + data))
+
+    row = b"\0" * (1 + (width + 7) // 8)
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(row * height, 9))
+        + chunk(b"IEND", b"")
+    )
+
+
+NOISE = np.random.default_rng(0).bytes(10_000_000)
+
+
+@pytest.fixture(autouse=True)
+def _still_answers(service: Service) -> Any:
+    yield
+    response = service.http.post("/predict", content=SEVEN, headers={"content-type": "image/png"})
+    assert response.json()["digit"] == 7
+
+
+def problem(response: Any, status: int, *loc: str | int) -> str:
+    """Checks an error's shape and the field that it names; returns its detail."""
+    body = response.json()
+    assert (response.status_code, body["status"]) == (status, status), body
+    assert response.headers["content-type"] == "application/problem+json"
+    assert {"type", "title", "status", "detail"} <= set(body)
+    if loc:
+        assert any(tuple(error["loc"][: len(loc)]) == loc for error in body["errors"]), body
+    assert "input" not in body
+    return str(body["detail"])
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "says"),
+    [
+        pytest.param(b"", 422, "PNG, JPEG or WebP", id="0 bytes"),
+        pytest.param(b"this is not a picture", 422, "PNG, JPEG or WebP", id="text named png"),
+        pytest.param(SEVEN[: len(SEVEN) // 2], 422, "damaged or incomplete", id="truncated"),
+        pytest.param(png(30_000, 30_000), 413, "30000 x 30000 pixels", id="30,000 × 30,000"),
+        pytest.param(encoded(Image.new("L", (280, 280), 255)), 422, "nothing is drawn", id="blank"),
+        pytest.param(encoded(Image.new("RGBA", (280, 280), (0, 0, 0, 0))), 422, "nothing is drawn", id="transparent"),
+        pytest.param(NOISE[:1_000_000], 422, "PNG, JPEG or WebP", id="1 MB of noise"),
+    ],
+)
+def test_a_file_that_is_no_drawing_is_refused(service: Service, content: bytes, status: int, says: str) -> None:
+    raw = service.http.post("/predict", content=content, headers={"content-type": "image/png"})
+    assert says in problem(raw, status, "body", "image")
+    form = service.http.post("/predict", files={"image": ("7.png", content, "image/png")})
+    assert says in problem(form, status, "body", "image")
+    text = base64.b64encode(content).decode()
+    assert says in problem(service.http.post("/predict", json={"image": text}), status, "body", "image")
+    many = [base64.b64encode(SEVEN).decode(), text]
+    assert says in problem(service.http.post("/predict", json={"images": many}), status, "body", "images", 1)
+
+
+def test_10_mb_of_noise_are_refused_by_size(service: Service) -> None:
+    for headers in ({"content-type": "image/png"}, {"content-type": "application/json"}):
+        problem(service.http.post("/predict", content=NOISE, headers=headers), 413, "body")
+    problem(service.http.post("/predict", files={"image": ("7.png", NOISE, "image/png")}), 413, "body")
+    problem(service.http.post("/train", content=NOISE, headers={"content-type": "application/json"}), 413, "body")
+
+
+@pytest.mark.parametrize(
+    ("body", "loc"),
+    [
+        pytest.param("", ("body",), id="empty"),
+        pytest.param("{", ("body",), id="half"),
+        pytest.param("[" * 100_000, ("body",), id="nested"),
+        pytest.param("[]", ("body",), id="list"),
+        pytest.param("{}", ("body",), id="nothing given"),
+        pytest.param('{"image": 7}', ("body", "image"), id="number"),
+        pytest.param('{"image": "%%%"}', ("body", "image"), id="not base64"),
+        pytest.param('{"image": "data:image/png;base64,AAA"}', ("body", "image"), id="half base64"),
+        pytest.param('{"image": "", "pixels": [[0]]}', ("body",), id="two given"),
+        pytest.param('{"picture": ""}', ("body", "picture"), id="unknown field"),
+        pytest.param('{"pixels": [[0, NaN], [0, 0]]}', ("body",), id="NaN"),
+        pytest.param('{"pixels": [[0, Infinity], [0, 0]]}', ("body",), id="infinity"),
+        pytest.param('{"pixels": [[0, 1e999], [0, 0]]}', ("body", "pixels"), id="1e999"),
+        pytest.param('{"pixels": [[0, 256, 0], [0, 0, 0], [0, 0, 0]]}', ("body", "pixels"), id="256"),
+        pytest.param('{"pixels": [[0, 0], [0]]}', ("body", "pixels"), id="ragged"),
+        pytest.param('{"pixels": []}', ("body", "pixels"), id="no rows"),
+        pytest.param('{"pixels": [[]]}', ("body", "pixels"), id="empty row"),
+        pytest.param('{"pixels": [[0, 0, 0], [0, 0, 0], [0, 0, 0]]}', ("body", "pixels"), id="blank pixels"),
+        pytest.param('{"images": []}', ("body", "images"), id="no images"),
+        pytest.param('{"images": [[[0]], "%"]}', ("body", "images", 1), id="second is bad"),
+        pytest.param('{"images": [' + ",".join(['""'] * 257) + "]}", ("body", "images"), id="257 images"),
+    ],
+)
+def test_json_that_holds_no_drawing_is_refused(service: Service, body: str, loc: tuple[str | int, ...]) -> None:
+    response = service.http.post("/predict", content=body, headers={"content-type": "application/json"})
+    problem(response, 422, *loc)
+
+
+def test_a_form_without_the_image_is_refused(service: Service) -> None:
+    problem(service.http.post("/predict", files={"picture": ("7.png", SEVEN)}), 422, "body", "image")
+    problem(service.http.post("/predict", data={"image": "text"}, files={}), 415)
+    malformed = {"content-type": "multipart/form-data"}
+    problem(service.http.post("/predict", content=SEVEN, headers=malformed), 400, "body")
+    malformed = {"content-type": "multipart/form-data; boundary=x"}
+    problem(service.http.post("/predict", content=SEVEN, headers=malformed), 400, "body")
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "image/gif", "application/octet-stream", ""])
+def test_a_wrong_media_type_is_refused(service: Service, media_type: str) -> None:
+    response = service.http.post("/predict", content=SEVEN, headers={"content-type": media_type})
+    assert "image/png" in problem(response, 415, "header", "content-type")
+
+
+@pytest.mark.parametrize(
+    ("fields", "loc"),
+    [
+        ({"epochs": 0}, ("body", "epochs")),
+        ({"epochs": "many"}, ("body", "epochs")),
+        ({"batch_size": 100_000}, ("body", "batch_size")),
+        ({"colour": "red"}, ("body", "colour")),
+        ({"preset": "slow"}, ("body", "preset")),
+        ({"preset": []}, ("body", "preset")),
+        ({"network": [{"type": "flatten"}, {"type": "dense", "units": 10**9}]}, ("body", "network", 1)),
+        ({"network": [{"type": "flatten"}, {"type": "flatten"}]}, ("body", "network")),
+        ({"network": [{"type": "flatten"}, {"type": "lstm"}]}, ("body", "network", 1)),
+        ({"optimizer": {"type": "adam", "learning_rate": -1}}, ("body", "optimizer", "adam", "learning_rate")),
+    ],
+)
+def test_a_spec_that_cannot_be_trained_is_refused(service: Service, fields: Any, loc: tuple[str | int, ...]) -> None:
+    before = service.get("/train?limit=1")
+    problem(service.http.post("/train", json=fields), 422, *loc)
+    assert service.get("/train?limit=1")["runs"][0]["id"] == before["runs"][0]["id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "loc"),
+    [
+        ("", ("body",)),
+        ("{", ("body",)),
+        ("[]", ("body",)),
+        ('{"optimizer": {"type": "adam", "learning_rate": NaN}}', ("body", "optimizer")),
+        ('{"optimizer": {"type": "adam", "learning_rate": Infinity}}', ("body", "optimizer")),
+        ('{"validation_split": -Infinity}', ("body", "validation_split")),
+        ('{"epochs": 1e999}', ("body", "epochs")),
+        ('{"name": "\\ud800"}', ("body",)),
+    ],
+)
+def test_a_body_that_is_no_spec_is_refused(service: Service, body: str, loc: tuple[str, ...]) -> None:
+    response = service.http.post("/train", content=body, headers={"content-type": "application/json"})
+    problem(response, 422, *loc)
+
+
+def test_a_body_too_deep_to_parse_is_refused(service: Service) -> None:
+    headers = {"content-type": "application/json"}
+    problem(service.http.post("/train", content="[" * 100_000, headers=headers), 400, "body")
+
+
+def test_a_body_of_unannounced_size_is_refused_as_it_grows(service: Service) -> None:
+    parts = (NOISE[:1_000_000] for _ in range(10))
+    problem(service.http.post("/predict", content=parts, headers={"content-type": "image/png"}), 413, "body")
+
+
+def test_a_spec_of_the_wrong_media_type_is_refused(service: Service) -> None:
+    problem(service.http.post("/train", content="{}", headers={"content-type": "text/plain"}), 415)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/train/nothing"),
+        ("GET", "/train/nothing/events"),
+        ("POST", "/train/nothing/cancel"),
+        ("GET", "/evaluate/nothing"),
+        ("GET", "/models/nothing"),
+        ("GET", "/models/nothing/download"),
+        ("DELETE", "/models/nothing"),
+        ("GET", "/train/%00"),
+        ("GET", "/models/" + "x" * 5000),
+    ],
+)
+def test_an_unknown_run_or_model_is_404_by_name(service: Service, method: str, path: str) -> None:
+    problem(service.http.request(method, path), 404)
+
+
+def test_an_unknown_model_is_404_wherever_it_is_named(service: Service) -> None:
+    response = service.http.post("/predict?model=nothing", content=SEVEN, headers={"content-type": "image/png"})
+    assert "there is no model or alias 'nothing'" in problem(response, 404)
+    assert "'nothing'" in problem(service.http.put("/models/default", json={"model": "nothing"}), 404)
+
+
+def test_other_requests_that_are_wrong_are_problems_too(service: Service) -> None:
+    problem(service.http.get("/nowhere"), 404)
+    problem(service.http.put("/predict"), 405)
+    problem(service.http.get("/train?limit=0"), 422, "query", "limit")
+    problem(service.http.get("/train?offset=-1"), 422, "query", "offset")
+    problem(service.http.put("/models/default", json={}), 422, "body", "model")
+    model = service.get("/readyz")["model"]
+    problem(service.http.get(f"/models/{model}/download?format=pickle"), 422, "query", "format")
+    answer = service.http.post("/predict?include=all", content=SEVEN, headers={"content-type": "image/png"})
+    problem(answer, 422, "query", "include")
+    assert "'default'" in problem(service.http.delete(f"/models/{model}"), 409)
+
+
+def test_an_ended_run_cannot_be_cancelled(service: Service) -> None:
+    run = service.ended(service.train(**SMALL_SPEC))
+    assert "has succeeded" in problem(service.http.post(f"/train/{run['id']}/cancel"), 409)
+
+
+def test_a_bad_last_event_id_is_refused(service: Service) -> None:
+    run = service.get("/train?limit=1")["runs"][0]["id"]
+    response = service.http.get(f"/train/{run}/events", headers={"Last-Event-ID": "last"})
+    problem(response, 422, "header", "last-event-id")
