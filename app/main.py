@@ -46,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
         predictor = Predictor(registry)
         if not registry.models():
             await jobs.enqueue_first(PRESETS[FIRST_PRESET].spec)
+        await predictor.try_refresh()  # a restarted API answers its first request with a warm model
         following = asyncio.create_task(predictor.follow_default(settings.default_poll_seconds))
         yield State(settings=settings, jobs=jobs, registry=registry, predictor=predictor)
         following.cancel()

@@ -91,11 +91,14 @@ class Predictor:
     async def follow_default(self, poll_seconds: float) -> None:
         """Refreshes until cancelled; a model that cannot be loaded leaves the old one in place."""
         while True:
-            try:
-                await asyncio.to_thread(self.refresh)
-            except Exception:  # noqa: BLE001 - whatever is wrong with a new model, the old one goes on answering
-                _log.exception("the default model cannot be loaded")
             await asyncio.sleep(poll_seconds)
+            await self.try_refresh()
+
+    async def try_refresh(self) -> None:
+        try:
+            await asyncio.to_thread(self.refresh)
+        except Exception:  # noqa: BLE001 - whatever is wrong with a new model, the old one goes on answering
+            _log.exception("the default model cannot be loaded")
 
     def _warm(self, model: str) -> WarmModel:
         if model not in self._others:

@@ -143,7 +143,9 @@ class Prediction(Wire):
     )
     model: str = Field(description="The model that answered", examples=[MODEL_ID])
     seen: list[list[int]] | None = Field(
-        None, description="With include=seen: 28 rows of 28 ink values 0–255 that the network saw"
+        None,
+        description="With include=seen: 28 rows of 28 ink values 0–255 that the network saw",
+        examples=[[[0] * 28] * 28],
     )
 
 

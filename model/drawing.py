@@ -11,11 +11,12 @@ and its centre of mass on pixel (14, 14), as LeCun et al. made MNIST itself (yan
 
 import math
 import struct
+from functools import reduce
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageOps
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -175,19 +176,16 @@ def _picture(pixels: NDArray[np.generic]) -> Image.Image:
 
 def _ink(image: Image.Image) -> Image.Image:
     if image.mode != "RGBA":
-        return _distance_from_paper(image)
+        return _distance_from_paper(*image.split())
     opacity = image.getchannel("A")
     if _paper(opacity) < 128:
         return _distance_from_paper(opacity)
-    return ImageChops.multiply(_distance_from_paper(image.convert("RGB")), opacity)
+    return ImageChops.multiply(_distance_from_paper(*image.split()[:3]), opacity)
 
 
-def _distance_from_paper(image: Image.Image) -> Image.Image:
-    distances = (ImageChops.difference(band, Image.new("L", band.size, _paper(band))) for band in image.split())
-    farthest = next(distances)
-    for distance in distances:
-        farthest = ImageChops.lighter(farthest, distance)
-    return farthest
+def _distance_from_paper(*bands: Image.Image) -> Image.Image:
+    distances = (ImageChops.difference(band, Image.new("L", band.size, _paper(band))) for band in bands)
+    return reduce(ImageChops.lighter, distances)
 
 
 def _paper(band: Image.Image) -> int:
@@ -197,19 +195,19 @@ def _paper(band: Image.Image) -> int:
 
 
 def _network_form(ink: Image.Image) -> Ink:
-    pixels = np.array(ink)
-    if _has_network_form(pixels):
-        return pixels
-    digit = np.asarray(_scaled(_thickened(_digit(ink)))).astype(np.float32)
-    return _centred(np.rint(digit * (FULL_INK / digit.max())).astype(np.uint8))
+    if _has_network_form(ink):
+        return np.array(ink)
+    return _centred(_stretched(_scaled(_thickened(_digit(ink)))))
 
 
-def _has_network_form(ink: Ink) -> bool:
-    if ink.shape != (FORM_SIDE, FORM_SIDE) or ink.max() < 250:
+def _has_network_form(ink: Image.Image) -> bool:
+    if ink.size != (FORM_SIDE, FORM_SIDE):
         return False
-    left, top, right, bottom = Image.fromarray(ink).getbbox() or (0, 0, 0, 0)
-    off_centre = max(abs(FORM_CENTRE - coordinate) for coordinate in _centre_of_mass(ink))
-    return max(right - left, bottom - top) <= DIGIT_SIDE and off_centre <= 0.6
+    pixels = np.asarray(ink)
+    left, top, right, bottom = ink.getbbox() or (0, 0, FORM_SIDE, FORM_SIDE)
+    if max(right - left, bottom - top) > DIGIT_SIDE or pixels.max() < 250:
+        return False
+    return max(abs(FORM_CENTRE - coordinate) for coordinate in _centre_of_mass(pixels)) <= 0.6
 
 
 def _digit(ink: Image.Image) -> Image.Image:
@@ -237,18 +235,29 @@ def _otsu_threshold(ink: Image.Image) -> int:
 def _thickened(digit: Image.Image) -> Image.Image:
     # A hairline all but vanishes at 20 px, and MNIST knows none.
     digit = digit.reduce(max(1, max(digit.size) // 80))
-    missing = THINNEST_PEN * max(digit.size) - _pen_width(np.asarray(digit))
-    radius = round(missing / 2 / (1 - THINNEST_PEN))
-    if radius < 1:
-        return digit
-    return ImageOps.expand(digit, radius).filter(ImageFilter.MaxFilter(2 * radius + 1))
+    missing = THINNEST_PEN * max(digit.size) - _pen_width(digit)
+    return _dilated(digit, round(missing / (1 - THINNEST_PEN)))  # the digit grows with its pen
 
 
-def _pen_width(ink: Ink) -> float:
+def _pen_width(digit: Image.Image) -> float:
     # Area over half the outline; an outline followed along the grid is 4/π times too long on average.
-    levels = np.pad(ink, 1).astype(np.int32)
+    levels = np.asarray(ImageOps.expand(digit, 1)).astype(np.int16)
     outline = np.abs(np.diff(levels, axis=0)).sum() + np.abs(np.diff(levels, axis=1)).sum()
     return float(levels.sum() / (outline / 2) * 4 / math.pi)
+
+
+def _dilated(digit: Image.Image, pixels: int) -> Image.Image:
+    # Steps that double reach as far as a maximum filter, 30 times sooner than Pillow's.
+    if pixels < 1:
+        return digit
+    digit = digit.crop((0, 0, digit.width + pixels, digit.height + pixels))
+    for right, down in ((1, 0), (0, 1)):
+        reach = 0
+        while reach < pixels:
+            step = min(reach + 1, pixels - reach)
+            digit = ImageChops.lighter(digit, ImageChops.offset(digit, step * right, step * down))
+            reach += step
+    return digit
 
 
 def _scaled(digit: Image.Image) -> Image.Image:
@@ -257,6 +266,11 @@ def _scaled(digit: Image.Image) -> Image.Image:
     if scale > 0.5 and scale != 1:  # too few pixels to average: doubled, they give smoother strokes
         digit = digit.resize((2 * digit.width, 2 * digit.height), Image.Resampling.BILINEAR)
     return digit.resize(size, Image.Resampling.BOX)
+
+
+def _stretched(digit: Image.Image) -> Ink:
+    levels: Ink = np.asarray(digit)
+    return np.rint(levels * (FULL_INK / levels.max())).astype(np.uint8)
 
 
 def _centred(digit: Ink) -> Ink:

@@ -81,8 +81,11 @@ class Evaluation(_Report):
     loss: float = Field(description="Mean loss of the training's kind, without dropout", examples=[0.081])
     accuracy: float = Field(description="Share of right answers", examples=[0.9778])
     per_class: list[DigitScores] = Field(description="One entry a digit, 0 to 9")
-    confusion_matrix: list[list[int]] = Field(description="Rows: the true digit; columns: the digit named")
-    calibration: Calibration
+    confusion_matrix: list[list[int]] = Field(
+        description="10 rows of 10 counts: the true digit's row, the named digit's column",
+        examples=[[[980 if row == column else 0 for column in range(CLASSES)] for row in range(CLASSES)]],
+    )
+    calibration: Calibration = Field(description="Whether its confidence can be believed")
     hardest: list[HardImage] = Field(description="The images with the largest loss, largest first")
 
 

@@ -32,3 +32,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with serving(tmp_path_factory.mktemp("service")) as service:
         service.ready()
         yield service
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where skips are forbidden, as in CI, one fails the session."""
+    if os.environ.get("INKLING_TEST_SKIPS") == "forbidden" and terminalreporter.stats.get("skipped"):
+        raise pytest.UsageError("tests were skipped where INKLING_TEST_SKIPS=forbidden")

@@ -1,0 +1,29 @@
+# DEVICE: cpu, cuda12 or cuda13, the name of a lock in locks/.
+FROM python:3.12-slim
+
+ARG DEVICE=cpu
+WORKDIR /opt/inkling
+
+# What changes seldom comes first: a new commit reuses the layer with the dependencies.
+COPY locks/${DEVICE}.txt locks/
+RUN python -m pip install --no-cache-dir --require-hashes -r locks/${DEVICE}.txt
+
+COPY pyproject.toml README.md ./
+COPY app app
+COPY model model
+COPY static static
+RUN python -m pip install --no-cache-dir --no-deps --no-build-isolation -e . \
+    && useradd --uid 10001 --create-home inkling \
+    && install --directory --owner=inkling --group=inkling /data
+
+USER inkling
+ENV INKLING_HOST=0.0.0.0 \
+    INKLING_PORT=8000 \
+    INKLING_DATA_DIR=/data/inkling \
+    INKLING_CACHE_DIR=/data/cache \
+    PYTHONUNBUFFERED=1
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+CMD ["inkling", "serve"]

@@ -1,0 +1,179 @@
+"""The page in a real Chromium: draw, train, watch, choose."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.drawings import STROKES, draw, encoded
+from tests.processes import Service, serving, wait_for
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SECONDS = 1_000.0  # Playwright counts in milliseconds
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here; apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, service: Service) -> Iterator[Page]:
+    """The service's page; whatever the browser complains about fails the test."""
+    page = context.new_page()
+    complaints = watched(page)
+    page.goto(service.url)
+    yield page
+    assert not complaints
+
+
+def watched(page: Page) -> list[str]:
+    """What the browser complains about, but for answers that the page expects: a bad value, a model not warm yet."""
+    complaints: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        expected = re.search(r"status of (422|503)", message.text)
+        if message.type in ("error", "warning") and not expected:
+            complaints.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return complaints
+
+
+def draw_with_mouse(page: Page, digit: int) -> None:
+    page.locator("#canvas").scroll_into_view_if_needed()
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    for stroke in STROKES[digit]:
+        points = [(box["x"] + x / 280 * box["width"], box["y"] + y / 280 * box["height"]) for x, y in stroke]
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point, steps=10)
+        page.mouse.up()
+
+
+def points(page: Page, chart: str) -> int:
+    return int(page.locator(chart).get_attribute("data-points") or 0)
+
+
+def test_a_training_is_started_and_its_curve_grows(page: Page) -> None:
+    form = page.locator("#train-form")
+    form.locator("[name=preset]").select_option("tutorial")
+    expect(form.locator("[name=batch_size]")).to_have_value("100")
+    form.locator("[name=epochs]").fill("2")
+    form.locator("button[type=submit]").click()
+    expect(page.locator("#run-state")).to_have_text("running", timeout=30 * SECONDS)
+    wait_for(lambda: points(page, "#loss-chart") > 2)
+    early = points(page, "#loss-chart")
+    wait_for(lambda: points(page, "#loss-chart") > early)
+    assert points(page, "#accuracy-chart") >= early
+    expect(page.locator("#run-state")).to_have_text("succeeded", timeout=90 * SECONDS)
+    expect(page.locator("#models tbody tr").first).to_contain_text("tutorial")
+
+
+def test_a_seven_drawn_with_the_mouse_is_read_as_7(page: Page) -> None:
+    draw_with_mouse(page, 7)
+    expect(page.locator("#digit")).to_have_text("7")
+    expect(page.locator("#announcement")).to_contain_text("7")
+    page.locator("#clear").click()
+    expect(page.locator("#digit")).to_have_text("")
+
+
+def test_undo_takes_back_the_last_stroke(page: Page) -> None:
+    draw_with_mouse(page, 4)
+    expect(page.locator("#digit")).to_have_text("4")
+    page.locator("#undo").click()
+    expect(page.locator("#digit")).not_to_have_text("4")
+
+
+def test_everything_can_be_done_from_the_keyboard(page: Page) -> None:
+    page.locator("#canvas").focus()
+    page.keyboard.press("3")
+    expect(page.locator("#digit")).to_have_text("3")
+
+
+def test_a_picture_can_be_read_instead_of_a_drawing(page: Page) -> None:
+    page.locator("#picture").set_input_files({"name": "1.png", "mimeType": "image/png", "buffer": encoded(draw(1))})
+    expect(page.locator("#digit")).to_have_text("1")
+
+
+def test_a_bad_value_is_explained_beside_its_field(page: Page) -> None:
+    page.locator("#train-form [name=epochs]").fill("0")
+    page.locator("#train-form button[type=submit]").click()
+    expect(page.locator("#epochs-error")).to_contain_text("greater than or equal to 1")
+
+
+def test_a_run_can_be_cancelled(page: Page) -> None:
+    page.locator("#train-form [name=epochs]").fill("1000")
+    page.locator("#train-form button[type=submit]").click()
+    expect(page.locator("#run-state")).to_have_text("running", timeout=30 * SECONDS)
+    page.locator("#cancel").click()
+    expect(page.locator("#run-state")).to_have_text("cancelled", timeout=10 * SECONDS)
+
+
+def test_a_models_report_is_shown(page: Page) -> None:
+    page.locator("#models tbody tr").first.get_by_role("button", name="Report").click()
+    expect(page.locator("#report")).to_be_visible()
+    expect(page.locator("#report table").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#report")).not_to_be_visible()
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+def test_no_width_needs_sideways_scrolling(browser: Browser, service: Service, width: int, color_scheme: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=color_scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(service.url)
+    expect(page.locator("#models tbody tr").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+def test_a_first_start_shows_its_progress_until_a_digit_can_be_read(context: BrowserContext, tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        page = context.new_page()
+        complaints = watched(page)
+        page.goto(service.url)
+        expect(page.locator("#ready-note")).to_be_visible()
+        expect(page.locator("#run-state")).to_have_text("running", timeout=30 * SECONDS)
+        expect(page.locator("#ready-note")).to_be_hidden(timeout=90 * SECONDS)
+        draw_with_mouse(page, 7)
+        expect(page.locator("#digit")).to_have_text("7")
+        assert not complaints
+
+
+def test_a_page_outlives_a_restart_of_the_api(context: BrowserContext, tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        service.ready()
+        page = context.new_page()
+        page.goto(service.url)
+        page.locator("#train-form [name=epochs]").fill("1000")
+        page.locator("#train-form button[type=submit]").click()
+        wait_for(lambda: points(page, "#loss-chart") > 2)
+        service.kill("app.main")
+        early = points(page, "#loss-chart")
+        wait_for(lambda: points(page, "#loss-chart") > early + 4)
+        expect(page.locator("#run-state")).to_have_text("running")
+        draw_with_mouse(page, 7)
+        expect(page.locator("#digit")).to_have_text("7", timeout=20 * SECONDS)
