@@ -3,6 +3,8 @@
 import os
 import socket
 import sys
+import tempfile
+from typing import NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -22,6 +24,7 @@ def main() -> None:
 def serve() -> None:
     """Run the whole service: the API with its page, and a worker."""
     settings = _settings()
+    _check_data_dir(settings)
     listening = _listen(settings)
     host, port = listening.getsockname()[:2]
     print(f"Inkling: http://{host}:{port}", flush=True)
@@ -33,7 +36,7 @@ def serve() -> None:
                 {**os.environ, "JAX_PLATFORMS": "cpu"},  # the accelerator is the trainer's
                 (listening.fileno(),),
             ),
-            Program("worker", (sys.executable, "-m", "app.worker"), os.environ),
+            Program("worker", (sys.executable, "-m", "app.worker", "--lifeline"), os.environ),
         ]
     )
 
@@ -60,11 +63,18 @@ def _settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        for item in error.errors():
-            print(f"INKLING_{str(item['loc'][0]).upper()}: {item['msg']}", file=sys.stderr)
-        raise typer.Exit(2) from None
+        _fail("\n".join(f"INKLING_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()))
     logs.configure("inkling", settings)
     return settings
+
+
+def _check_data_dir(settings: Settings) -> None:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.data_dir):
+            pass
+    except OSError as error:
+        _fail(f"INKLING_DATA_DIR: cannot write to {settings.data_dir}: {error.strerror}")
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -72,8 +82,12 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), backlog=1024)
     except OSError as error:
-        print(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
-        raise typer.Exit(1) from None
+        _fail(f"INKLING_HOST, INKLING_PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+
+
+def _fail(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python -m app.worker: claims runs and supervises the trainer, one child process a run.
+"""python -m app.worker [--lifeline]: claims runs and supervises the trainer, one child process a run.
 
 The child owns the accelerator and may crash or be ended without harm here; when this process dies, it ends too.
 """
@@ -30,7 +30,6 @@ TRAINER = (sys.executable, "-m", "app.trainer")
 def main() -> None:
     settings = Settings()
     logs.configure("worker", settings)
-    end_with_parent()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
@@ -128,4 +127,6 @@ def _crash(status: int) -> str:
 
 
 if __name__ == "__main__":
+    if "--lifeline" in sys.argv:
+        end_with_parent()
     main()

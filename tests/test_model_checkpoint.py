@@ -45,10 +45,12 @@ def test_equal_trainings_give_equal_bytes() -> None:
 
 def test_any_safetensors_reader_finds_the_tensors_by_their_layer() -> None:
     assert {name: tensor.shape for name, tensor in safetensors.numpy.load(DATA).items()} == {
-        "layers.1.kernel": (784, 512),
-        "layers.1.bias": (512,),
-        "layers.2.kernel": (512, 10),
-        "layers.2.bias": (10,),
+        "layers.1.kernel": (784, 256),
+        "layers.1.bias": (256,),
+        "layers.2.kernel": (256, 256),
+        "layers.2.bias": (256,),
+        "layers.3.kernel": (256, 10),
+        "layers.3.bias": (10,),
     }
 
 
@@ -58,14 +60,14 @@ def test_damaged_bytes_are_refused(data: bytes) -> None:
 
 
 def test_a_tensor_that_does_not_fit_is_named_by_its_path() -> None:
-    missing = changed(lambda tensors: tensors.pop("layers.2.bias"))
-    assert refusal(missing) == "layers.2.bias is missing; expected float32[10]"
+    missing = changed(lambda tensors: tensors.pop("layers.3.bias"))
+    assert refusal(missing) == "layers.3.bias is missing; expected float32[10]"
     extra = changed(lambda tensors: tensors.update({"layers.7.bias": np.zeros(3, np.float32)}))
     assert refusal(extra) == "layers.7.bias float32[3] has no place in the spec's network"
-    reshaped = changed(lambda tensors: tensors.update({"layers.2.bias": np.zeros(9, np.float32)}))
-    assert refusal(reshaped) == "layers.2.bias is float32[9]; expected float32[10]"
-    retyped = changed(lambda tensors: tensors.update({"layers.2.bias": np.zeros(10, np.float64)}))
-    assert refusal(retyped) == "layers.2.bias is float64[10]; expected float32[10]"
+    reshaped = changed(lambda tensors: tensors.update({"layers.3.bias": np.zeros(9, np.float32)}))
+    assert refusal(reshaped) == "layers.3.bias is float32[9]; expected float32[10]"
+    retyped = changed(lambda tensors: tensors.update({"layers.3.bias": np.zeros(10, np.float64)}))
+    assert refusal(retyped) == "layers.3.bias is float64[10]; expected float32[10]"
 
 
 def test_a_spec_that_is_missing_or_wrong_is_refused() -> None:
