@@ -24,10 +24,9 @@ def main() -> None:
 def serve() -> None:
     """Run the whole service: the API with its page, and a worker."""
     settings = _settings()
-    _check_data_dir(settings)
     listening = _listen(settings)
     host, port = listening.getsockname()[:2]
-    print(f"Inkling: http://{host}:{port}", flush=True)
+    print(f"Inkling: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     supervise(
         [
             Program(
@@ -53,9 +52,12 @@ def worker() -> None:
 @app.command()
 def data() -> None:
     """Fetch MNIST into the cache."""
-    from model.data import load_mnist
+    from model.data import DataUnavailableError, load_mnist
 
-    mnist = load_mnist(_settings().cache_dir)
+    try:
+        mnist = load_mnist(_settings().cache_dir)
+    except DataUnavailableError as error:
+        _fail(str(error))
     print(f"{len(mnist.train):,} training and {len(mnist.test):,} test images")
 
 
@@ -64,6 +66,7 @@ def _settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         _fail("\n".join(f"INKLING_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()))
+    _check_data_dir(settings)
     logs.configure("inkling", settings)
     return settings
 
@@ -80,7 +83,8 @@ def _check_data_dir(settings: Settings) -> None:
 def _listen(settings: Settings) -> socket.socket:
     """Bound here, before any process starts: a restarted API takes over the same socket, and no connection is lost."""
     try:
-        return socket.create_server((settings.host, settings.port), backlog=1024)
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
     except OSError as error:
         _fail(f"INKLING_HOST, INKLING_PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}")
 

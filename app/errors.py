@@ -21,9 +21,11 @@ from fastapi.responses import JSONResponse
 from pydantic.json_schema import models_json_schema
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.schemas import FieldError, Problem
+
+REPORTED_ERRORS = 20
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ class ConflictError(InklingError):
 
 class RunEndedError(ConflictError):
     def __init__(self, run: str, state: str) -> None:
-        super().__init__(f"run {run} has {state}; only a queued or running one can be cancelled")
+        super().__init__(f"run {run} has ended ({state}); only a queued or running one can be cancelled")
 
 
 class ModelInUseError(ConflictError):
@@ -93,7 +95,7 @@ class QueueFullError(UnavailableError):
 
 class NoModelError(UnavailableError):
     def __init__(self) -> None:
-        super().__init__("no model is ready yet; the first is being trained, see GET /train")
+        super().__init__("no model is ready yet; GET /train shows the runs, and why one failed")
 
 
 def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -108,23 +110,31 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer_unexpected)
 
 
-class DeclaredSizeLimit:
-    """Answers a request that announces too large a body as a problem; FastAPI's own limit does so in plain text.
+class TooLargeAsProblem:
+    """FastAPI's body limit answers 413 in plain text from outside every handler; this makes a problem of it."""
 
-    A body that announces no size is FastAPI's to count.
-    """
-
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
-        self.app, self.max_body_bytes = app, max_body_bytes
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self.app
-        if scope["type"] == "http":
-            declared = Headers(scope=scope).get("content-length", "0")
-            if declared.isdecimal() and int(declared) > self.max_body_bytes:
-                detail = f"the body has {int(declared):,} bytes; at most {self.max_body_bytes:,} are taken"
-                app = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, loc=("body",))
-        await app(scope, receive, send)
+        replaced = False
+
+        async def send_problem(message: Message) -> None:
+            nonlocal replaced
+            if replaced:
+                return
+            status = message.get("status") if scope["type"] == "http" else None
+            if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and _is_plain_text(message):
+                replaced = True
+                await problem(status, "the body is larger than this route takes", loc=("body",))(scope, receive, send)
+            else:
+                await send(message)
+
+        await self.app(scope, receive, send_problem)
+
+
+def _is_plain_text(message: Message) -> bool:
+    return Headers(raw=message["headers"]).get("content-type", "").startswith("text/plain")
 
 
 def document_problems(openapi: dict[str, Any]) -> None:
@@ -164,13 +174,21 @@ async def _answer_inkling_error(request: Request, error: Any) -> JSONResponse:
 
 async def _answer_validation_error(request: Request, error: Any) -> JSONResponse:
     """Names every field that is wrong; what was sent is not echoed."""
-    errors = [FieldError(loc=list(item["loc"]), msg=item["msg"]) for item in error.errors()]
-    media_type = request.headers.get("content-type", "")
+    errors = [_field_error(item) for item in error.errors()[:REPORTED_ERRORS]]
+    media_type = request.headers.get("content-type", "missing")
     if [item.loc for item in errors] == [["body"]] and not media_type.startswith("application/json"):
-        unread = f"Content-Type is {media_type or 'missing'!r}; expected application/json"
+        unread = f"Content-Type is {media_type}; expected application/json"
         return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, unread, loc=("header", "content-type"))
-    detail = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in errors[:10])
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors[:100])
+    detail = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in errors[:5])
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+
+
+def _field_error(item: dict[str, Any]) -> FieldError:
+    """Without what was sent: a name that is no field's is cut short, an unknown tag is not repeated."""
+    loc = [part[:100] if isinstance(part, str) else part for part in item["loc"]]
+    if item["type"] == "union_tag_invalid":
+        return FieldError(loc=loc, msg=f"the type is none of {item['ctx']['expected_tags']}")
+    return FieldError(loc=loc, msg=item["msg"])
 
 
 async def _answer_http_exception(request: Request, error: Any) -> JSONResponse:

@@ -4,6 +4,7 @@
 what the given function reports about them. A run is a DBOS workflow with the run's id; everything crosses as JSON.
 """
 
+import asyncio
 import secrets
 import sqlite3
 import time
@@ -33,8 +34,6 @@ _STATES = {
     "DELAYED": RunState.QUEUED,
     "PENDING": RunState.RUNNING,
     "CANCELLED": RunState.CANCELLED,
-    "ERROR": RunState.FAILED,
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": RunState.FAILED,
 }
 
 
@@ -66,31 +65,36 @@ class Jobs:
         prepare(path)
         self._client = DBOSClient(system_database_url=_url(path))
         self._max_queued_runs = max_queued_runs
+        self._enqueuing = asyncio.Lock()  # the count is of this moment until the run is in the queue
 
     def close(self) -> None:
         self._client.destroy()
 
     async def enqueue(self, spec: TrainSpec, *, run: str | None = None) -> Run:
         """Queues a run; the same id twice is one run. Raises QueueFullError."""
-        waiting = len(await self._waiting())
-        if waiting >= self._max_queued_runs:
-            raise QueueFullError(waiting)
-        handle: WorkflowHandleAsync[Any] = await self._client.enqueue_async(
+        async with self._enqueuing:
+            waiting = len(await self._waiting())
+            if waiting >= self._max_queued_runs:
+                raise QueueFullError(waiting)
+            await self._enqueue(run_id := run or new_run_id(), spec)
+        return await self.run(run_id)
+
+    async def _enqueue(self, run: str, spec: TrainSpec) -> None:
+        _: WorkflowHandleAsync[Any] = await self._client.enqueue_async(
             {
                 "workflow_name": WORKFLOW,
                 "queue_name": QUEUE,
-                "workflow_id": run or new_run_id(),
+                "workflow_id": run,
                 "app_version": APPLICATION_VERSION,
                 "serialization_type": WorkflowSerializationFormat.PORTABLE,
                 "attributes": {"created_at": datetime.now(UTC).isoformat()},
             },
             spec.model_dump(mode="json"),
         )
-        return await self.run(handle.get_workflow_id())
 
     async def enqueue_first(self, spec: TrainSpec) -> None:
         """Queues a run unless one is under way; API processes that start together queue a single one."""
-        statuses = await self._client.list_workflows_async(name=WORKFLOW, load_input=False, load_output=False)
+        statuses = await self._client.list_workflows_async(name=WORKFLOW, load_input=False)
         if not any(_state(status) in _ACTIVE for status in statuses):
             await self.enqueue(spec, run=f"first-{len(statuses)}")
 
@@ -106,13 +110,8 @@ class Jobs:
         )
         page = sorted(statuses[:limit], key=lambda status: (status.created_at, status.workflow_id), reverse=True)
         waiting = await self._waiting()
-        running = [status.workflow_id for status in page if _state(status) == RunState.RUNNING]
-        snapshots = {run: await self._snapshot(run) for run in running}
         return RunList(
-            runs=[
-                RunSummary(**_summary(status, waiting, snapshots.get(status.workflow_id, _NO_SNAPSHOT)))
-                for status in page
-            ],
+            runs=[RunSummary(**_summary(item, waiting, await self._snapshot(item.workflow_id))) for item in page],
             next_offset=offset + limit if len(statuses) > limit else None,
         )
 
@@ -122,7 +121,10 @@ class Jobs:
         if state not in _ACTIVE:
             raise RunEndedError(run, state)
         await self._client.cancel_workflow_async(run)
-        return await self.run(run)
+        cancelled = await self.run(run)
+        if cancelled.state != RunState.CANCELLED:
+            raise RunEndedError(run, cancelled.state)
+        return cancelled
 
     async def events(self, run: str, *, offset: int = 0) -> AsyncIterator[Event]:
         """The run's progress from an offset on, as it is written, until the run ends."""
@@ -164,19 +166,17 @@ def _queue_order(status: WorkflowStatus) -> tuple[int, str]:
 
 
 def _state(status: WorkflowStatus) -> RunState:
-    if status.status == "SUCCESS":
-        return RunState(status.output["state"]) if status.output else RunState.SUCCEEDED
-    return _STATES[status.status]
+    return _end(status).state
 
 
 def _end(status: WorkflowStatus) -> RunEnd:
     if status.status == "SUCCESS":
         return RunEnd.model_validate(status.output)
     if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-        return RunEnd(state=RunState.FAILED, error=f"its worker ended {MAX_ATTEMPTS} times while training it")
+        return RunEnd(state=RunState.FAILED, error=f"its worker died {MAX_ATTEMPTS + 1} times while training it")
     if status.status == "ERROR":
         return RunEnd(state=RunState.FAILED, error=f"the worker failed: {status.error}")
-    return RunEnd(state=_state(status))
+    return RunEnd(state=_STATES[status.status])
 
 
 def _summary(status: WorkflowStatus, waiting: list[str], snapshot: dict[str, Any]) -> dict[str, Any]:
@@ -226,8 +226,10 @@ def serve(path: Path, executor: str, train: Train) -> None:
     @DBOS.step(name="train_step", preemptible=True)
     async def train_step(run: str, spec: dict[str, Any]) -> dict[str, Any]:
         recorder = _Recorder()
-        end = await train(run, TrainSpec.model_validate(spec), recorder.record)
-        await recorder.save()
+        try:
+            end = await train(run, TrainSpec.model_validate(spec), recorder.record)
+        finally:
+            await recorder.save()
         return end.model_dump(mode="json")
 
     @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_ATTEMPTS)
@@ -237,6 +239,11 @@ def serve(path: Path, executor: str, train: Train) -> None:
 
     DBOS.launch()
     DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=POLL_SECONDS)
+
+
+def give_back(run: str) -> None:
+    """Puts a run that this worker has begun back into the queue; this is no attempt that failed."""
+    DBOS.resume_workflow(run, queue_name=QUEUE)
 
 
 class _Recorder:

@@ -5,6 +5,7 @@ it when the parent dies, `kill -9` included.
 """
 
 import os
+import signal
 import sys
 import threading
 
@@ -18,4 +19,6 @@ def end_with_parent() -> None:
 def _await_end_of_input() -> None:
     while os.read(sys.stdin.fileno(), 1024):
         pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # with all that it has started, such as a download
     os._exit(PARENT_GONE)

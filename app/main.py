@@ -8,14 +8,15 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from app import errors, logs
 from app.dependencies import State
@@ -37,27 +38,34 @@ PAGE_HEADERS = {
 SHUTDOWN_SECONDS = 2  # for open event streams: their readers resume at the next process
 
 
-def create_app(settings: Settings) -> FastAPI:
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
-        use_compilation_cache(settings.cache_dir)
-        registry = Registry(settings.registry_path)
-        jobs = Jobs(settings.queue_path, max_queued_runs=settings.max_queued_runs)
-        predictor = Predictor(registry)
-        if not registry.models():
-            await jobs.enqueue_first(PRESETS[FIRST_PRESET].spec)
-        await predictor.try_refresh()  # a restarted API answers its first request with a warm model
-        following = asyncio.create_task(predictor.follow_default(settings.default_poll_seconds))
-        yield State(settings=settings, jobs=jobs, registry=registry, predictor=predictor)
-        following.cancel()
-        jobs.close()
-        registry.close()
+class Service(FastAPI):
+    """FastAPI with every error, its own included, as a problem."""
 
-    app = FastAPI(
+    def build_middleware_stack(self) -> ASGIApp:
+        return errors.TooLargeAsProblem(super().build_middleware_stack())
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = super().openapi()
+            errors.document_problems(self.openapi_schema)
+        return self.openapi_schema
+
+
+class FreshStaticFiles(StaticFiles):
+    """Asked for again at every load, so that no browser mixes the modules of two versions; ETags make that cheap."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def create_app(settings: Settings) -> FastAPI:
+    app = Service(
         title="Inkling",
         summary="Trains digit classifiers and serves them",
-        version="0.1.0",
-        lifespan=lifespan,
+        version=version("inkling"),
+        lifespan=lambda app: _lifespan(settings),
         max_body_size=settings.max_body_bytes,
         docs_url=None,  # its page is loaded from a CDN; /openapi.json is here
         redoc_url=None,
@@ -65,23 +73,30 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     for routes in (train, evaluate, predict, models, health):
         app.include_router(routes.router)
-    app.mount("/static", StaticFiles(directory=STATIC))
-    app.add_api_route("/", _page, include_in_schema=False)
-    build_middleware = app.build_middleware_stack
-    app.build_middleware_stack = lambda: errors.DeclaredSizeLimit(build_middleware(), settings.max_body_bytes)  # type: ignore[method-assign]
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.mount("/static", FreshStaticFiles(directory=STATIC))
+    app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(settings: Settings) -> AsyncIterator[State]:
+    use_compilation_cache(settings.cache_dir)
+    registry = Registry(settings.registry_path)
+    jobs = Jobs(settings.queue_path, max_queued_runs=settings.max_queued_runs)
+    predictor = Predictor(registry)
+    if not registry.models():
+        await jobs.enqueue_first(PRESETS[FIRST_PRESET].spec)
+    await predictor.try_refresh()  # a restarted API answers its first request with a warm model
+    following = asyncio.create_task(predictor.follow_default(settings.default_poll_seconds))
+    yield State(settings=settings, jobs=jobs, registry=registry, predictor=predictor)
+    following.cancel()
+    await asyncio.wait([following])
+    jobs.close()
+    registry.close()
 
 
 async def _page() -> FileResponse:
     return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        app.openapi_schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-        errors.document_problems(app.openapi_schema)
-    return app.openapi_schema
 
 
 def main() -> None:

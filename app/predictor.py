@@ -5,7 +5,6 @@ import logging
 import threading
 from collections import OrderedDict
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from app.errors import NoModelError
 from app.registry import DEFAULT, Registry
 from model import network as net
 from model.checkpoint import CheckpointError, from_bytes
+from model.spec import TrainSpec
 
 BATCH_SIZES = (1, 8, 64)  # a batch is padded to the next of them, so that three shapes are compiled
 WARM_MODELS = 8
@@ -31,7 +31,7 @@ class WarmModel:
         spec, parameters = from_bytes(safetensors)
         self.id = model
         self._parameters = jax.tree.map(jnp.asarray, parameters)
-        predict = jax.jit(partial(_probabilities, network=spec.network))
+        predict = jax.jit(partial(_probabilities, spec=spec))
         self._compiled = {size: self._compile(predict, size) for size in BATCH_SIZES}
         if not np.isfinite(self.probabilities(np.zeros((1, 28, 28), np.uint8))).all():
             raise CheckpointError(f"model {model} answers with NaN")
@@ -46,12 +46,12 @@ class WarmModel:
         padded = np.pad(images, ((0, size - len(images)), (0, 0), (0, 0)))
         return np.asarray(self._compiled[size](self._parameters, padded))[: len(images)]
 
-    def _compile(self, predict: Any, size: int) -> Any:
+    def _compile(self, predict: jax.stages.Wrapped, size: int) -> jax.stages.Compiled:
         return predict.lower(self._parameters, jax.ShapeDtypeStruct((size, 28, 28), np.uint8)).compile()
 
 
-def _probabilities(parameters: Any, images: Any, *, network: Any) -> Any:
-    return net.probabilities(net.apply(parameters, images, network=network), network=network)
+def _probabilities(parameters: net.NetworkParameters, images: jax.Array, *, spec: TrainSpec) -> jax.Array:
+    return net.probabilities(net.apply(parameters, images, network=spec.network), spec=spec)
 
 
 class Predictor:
@@ -60,7 +60,8 @@ class Predictor:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._default: WarmModel | None = None
-        self._others: OrderedDict[str, WarmModel] = OrderedDict()
+        self._warm_models: OrderedDict[str, WarmModel] = OrderedDict()
+        self._unloadable: str | None = None
         self._lock = threading.Lock()
 
     @property
@@ -82,11 +83,14 @@ class Predictor:
 
     def refresh(self) -> None:
         """Makes the registry's default the one that answers; the old one answers until the new one is warm."""
-        model = self._registry.default()
-        if model and (self._default is None or self._default.id != model):
-            with self._lock:
-                self._default = self._warm(model)
-            _log.info("model %s answers predictions now", model)
+        with self._lock:
+            model = self._registry.default()
+            if model in (None, self._unloadable) or (self._default and self._default.id == model):
+                return
+            self._unloadable = model  # until it is loaded: one that cannot be is tried, and logged, once
+            self._default = self._warm(model)
+            self._unloadable = None
+        _log.info("model %s answers predictions now", model)
 
     async def follow_default(self, poll_seconds: float) -> None:
         """Refreshes until cancelled; a model that cannot be loaded leaves the old one in place."""
@@ -101,9 +105,9 @@ class Predictor:
             _log.exception("the default model cannot be loaded")
 
     def _warm(self, model: str) -> WarmModel:
-        if model not in self._others:
-            self._others[model] = WarmModel(*self._registry.parameters(model))
-        self._others.move_to_end(model)
-        while len(self._others) > WARM_MODELS:
-            self._others.popitem(last=False)
-        return self._others[model]
+        if model not in self._warm_models:
+            self._warm_models[model] = WarmModel(*self._registry.parameters(model))
+        self._warm_models.move_to_end(model)
+        while len(self._warm_models) > WARM_MODELS:
+            self._warm_models.popitem(last=False)
+        return self._warm_models[model]

@@ -6,7 +6,8 @@ a run.
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from app.errors import ModelInUseError, ModelNotFoundError
 from app.schemas import ModelInfo, Scores
 from model import network as net
 from model.checkpoint import CheckpointError, to_bytes
+from model.data import TRAIN_EXAMPLES, examples_left
 from model.evaluate import Evaluation, MeanScores
 from model.spec import TrainSpec
 
 DEFAULT = "default"
+ENOUGH_VALIDATION_IMAGES = 5_000  # fewer tell models apart by luck
 
 _metadata = sa.MetaData()
 _models = sa.Table(
@@ -34,6 +37,7 @@ _models = sa.Table(
     sa.Column("parameters", sa.Integer, nullable=False),
     sa.Column("loss", sa.Float, nullable=False),
     sa.Column("accuracy", sa.Float, nullable=False),
+    sa.Column("score", sa.Float, nullable=False),
     sa.Column("validation_loss", sa.Float),
     sa.Column("validation_accuracy", sa.Float),
     sa.Column("evaluation", sa.JSON, nullable=False),
@@ -54,7 +58,9 @@ class Registry:
 
     def __init__(self, path: Path) -> None:
         self._engine = _engine(path)
-        _metadata.create_all(self._engine)
+        with self._writing() as connection:
+            for table in _metadata.sorted_tables:
+                connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
 
     def close(self) -> None:
         self._engine.dispose()
@@ -79,12 +85,13 @@ class Registry:
             "loss": evaluation.loss,
             "accuracy": evaluation.accuracy,
             "evaluation": evaluation.model_dump(mode="json"),
+            "score": _score(spec, evaluation, validation),
             "validation_loss": validation and validation.loss,
             "validation_accuracy": validation and validation.accuracy,
             "sha256": hashlib.sha256(data).hexdigest(),
             "safetensors": data,
         }
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             if existing := _published(connection, run):
                 return existing
             connection.execute(_models.insert().values(row))
@@ -126,7 +133,7 @@ class Registry:
 
     def pin_default(self, name: str | None) -> None:
         """Makes a model the default until it is unpinned; None unpins and makes the best model the default."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             model = name and _resolve(connection, name)
             connection.execute(_aliases.delete().where(_aliases.c.name == DEFAULT))
             if model:
@@ -136,11 +143,19 @@ class Registry:
 
     def delete(self, name: str) -> None:
         """Raises ModelInUseError while an alias points to the model."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             model = _resolve(connection, name)
             if alias := connection.scalar(sa.select(_aliases.c.name).where(_aliases.c.model == model)):
                 raise ModelInUseError(model, alias)
             connection.execute(_models.delete().where(_models.c.id == model))
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction that holds the write lock from its start: what it has read stays true until it commits."""
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
 
     def _row(self, name: str, *columns: sa.Column[Any]) -> Any:
         with self._engine.connect() as connection:
@@ -158,9 +173,15 @@ def _engine(path: Path) -> sa.Engine:
 
 
 def _configure_sqlite(connection: Any, record: Any) -> None:
-    connection.isolation_level = "IMMEDIATE"  # writers queue up instead of failing half-way
+    connection.isolation_level = None  # transactions begin where `_writing` says so
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _score(spec: TrainSpec, evaluation: Evaluation, validation: MeanScores | None) -> float:
+    """What the default is chosen by: accuracy on validation images, where there are enough, else on the test set."""
+    held_out = TRAIN_EXAMPLES - examples_left(TRAIN_EXAMPLES, spec.validation_split)
+    return validation.accuracy if validation and held_out >= ENOUGH_VALIDATION_IMAGES else evaluation.accuracy
 
 
 def _published(connection: sa.Connection, run: str) -> str | None:
@@ -177,12 +198,12 @@ def _resolve(connection: sa.Connection, name: str) -> str:
 
 
 def _follow_the_best(connection: sa.Connection) -> None:
-    """Unless the default is pinned: by validation accuracy, or by test accuracy where no images were held out."""
+    """Unless the default is pinned."""
     alias = connection.execute(sa.select(_aliases).where(_aliases.c.name == DEFAULT)).one_or_none()
     if alias and alias.pinned:
         return
-    score = sa.func.coalesce(_models.c.validation_accuracy, _models.c.accuracy)
-    best = connection.scalar(sa.select(_models.c.id).order_by(score.desc(), _models.c.created_at).limit(1))
+    best_first = sa.select(_models.c.id).order_by(_models.c.score.desc(), _models.c.created_at)
+    best = connection.scalar(best_first.limit(1))
     if best:
         connection.execute(_aliases.delete().where(_aliases.c.name == DEFAULT))
         connection.execute(_aliases.insert().values(name=DEFAULT, model=best, pinned=False))

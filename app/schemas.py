@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -125,6 +125,7 @@ class DefaultModel(Wire):
     """Which model `/predict` uses."""
 
     model: str | None = Field(
+        pattern=r"^[0-9A-Za-z_-]{1,64}$",
         description="The model to pin; null unpins, and the best model is the default again",
         examples=[MODEL_ID],
     )
@@ -155,6 +156,10 @@ class PredictionList(Wire):
     predictions: list[Prediction] = Field(description="The predictions")
 
 
+Row = Annotated[list[float], Field(fail_fast=True)]  # a million bad numbers make one error
+Rows = Annotated[list[Row], Field(fail_fast=True)]
+
+
 class PredictRequest(Wire):
     """Exactly one of `image`, `pixels` and `images`."""
 
@@ -163,12 +168,13 @@ class PredictRequest(Wire):
         description="An image file in base64, or a data URL of one",
         examples=["data:image/png;base64,iVBORw0…"],
     )
-    pixels: list[list[float]] | None = Field(
+    pixels: Rows | None = Field(
         None, description="Rows of gray values 0–255", examples=[[[0, 0, 255], [0, 255, 0], [255, 0, 0]]]
     )
-    images: list[str | list[list[float]]] | None = Field(
+    images: list[str | Rows] | None = Field(
         None,
         min_length=1,
+        fail_fast=True,
         description="Many of them, each as in `image` or `pixels`",
         examples=[["data:image/png;base64,iVBORw0…"]],
     )

@@ -21,9 +21,10 @@ from app.settings import Settings
 from model.compilation import use_compilation_cache
 from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_left, load_mnist, split
 from model.evaluate import evaluate, mean_scores
+from model.losses import DivergedError
 from model.network import NetworkParameters
 from model.spec import TrainSpec
-from model.train import DivergedError, EpochReport, FitResult, fit, total_steps
+from model.train import EpochReport, FitResult, fit, total_steps
 
 PROGRESS_SECONDS = 0.25
 

@@ -4,6 +4,7 @@ The child owns the accelerator and may crash or be ended without harm here; when
 """
 
 import asyncio
+import contextlib
 import fcntl
 import itertools
 import json
@@ -21,10 +22,9 @@ from app.schemas import RunEnd, RunState
 from app.settings import Settings
 from model.spec import TrainSpec
 
-_log = logging.getLogger(__name__)
-
-
 TRAINER = (sys.executable, "-m", "app.trainer")
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -66,41 +66,59 @@ class Worker:
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()  # the queue's limit does not hold for a run that is taken up again
-        self._process: asyncio.subprocess.Process | None = None
+        self._trainer: asyncio.subprocess.Process | None = None
+        self._run: str | None = None
         self._stopping = threading.Event()
 
     async def train(self, run: str, spec: TrainSpec, record: jobs.Record) -> RunEnd:
         async with self._turn:
-            self._process = process = await asyncio.create_subprocess_exec(
+            self._run = run
+            self._trainer = await asyncio.create_subprocess_exec(
                 *TRAINER,
                 run,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env=_environment(),
+                start_new_session=True,
             )
             try:
-                return await self._supervise(process, spec, record)
+                return await self._supervise(self._trainer, spec, record)
             finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+                self._run = None
+                _kill(self._trainer)
+                await self._trainer.wait()
 
-    async def _supervise(self, process: asyncio.subprocess.Process, spec: TrainSpec, record: jobs.Record) -> RunEnd:
-        assert process.stdin is not None and process.stdout is not None, "both are pipes"
-        process.stdin.write(spec.model_dump_json().encode() + b"\n")
-        end = await _relay(process.stdout, record)
-        status = await process.wait()
-        if self._stopping.is_set():
-            await asyncio.Event().wait()  # the run stays claimed, for the worker that takes this one's slot
-        return end or RunEnd(state=RunState.FAILED, error=_crash(status))
+    async def _supervise(self, trainer: asyncio.subprocess.Process, spec: TrainSpec, record: jobs.Record) -> RunEnd:
+        assert trainer.stdin is not None and trainer.stdout is not None, "both are pipes"
+        trainer.stdin.write(spec.model_dump_json().encode() + b"\n")
+        end = await _relay(trainer.stdout, record)
+        if end is None:
+            status = await trainer.wait()
+            if self._stopping.is_set():
+                await _forever()  # the run is the next worker's, and this process is about to end
+            end = RunEnd(state=RunState.FAILED, error=_crash(status))
+        return end
 
     def stop(self) -> None:
-        """Ends the trainer and this process; what was training is taken up by the next worker in this slot."""
+        """Ends the trainer and this process; what was training waits in the queue again, none the worse."""
         self._stopping.set()
-        if self._process and self._process.returncode is None:
-            self._process.kill()
+        run = self._run
+        if self._trainer:
+            _kill(self._trainer)
+        if run:
+            jobs.give_back(run)
         _log.info("stopped")
         os._exit(0)
+
+
+def _kill(trainer: asyncio.subprocess.Process) -> None:
+    """With all that it has started, such as a download."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(trainer.pid, signal.SIGKILL)
+
+
+async def _forever() -> None:
+    await asyncio.Event().wait()
 
 
 def _environment() -> dict[str, str]:
@@ -109,15 +127,13 @@ def _environment() -> dict[str, str]:
 
 
 async def _relay(messages: asyncio.StreamReader, record: jobs.Record) -> RunEnd | None:
-    """Records the trainer's messages until its pipe closes; returns how it said that the run ended."""
-    end = None
+    """Records the trainer's messages; returns how it says that the run ended, or None when it ends without a word."""
     async for line in messages:
         message = json.loads(line)
         if message["kind"] == "end":
-            end = RunEnd.model_validate(message["data"])
-        else:
-            await record(message["kind"], message["data"])
-    return end
+            return RunEnd.model_validate(message["data"])
+        await record(message["kind"], message["data"])
+    return None
 
 
 def _crash(status: int) -> str:

@@ -13,9 +13,8 @@ from pydantic import ValidationError
 from model import network as net
 from model.spec import TrainSpec
 
-METADATA_KEY = (
-    "inkling"  # a single one: safetensors writes several in random order, and equal trainings give equal bytes
-)
+# A single one: safetensors writes several in random order, and equal trainings give equal bytes.
+METADATA_KEY = "inkling"
 
 
 NumpyParameters = list[dict[str, NDArray[Any]]]

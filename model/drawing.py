@@ -31,7 +31,6 @@ DIGIT_SIDE = 20
 FULL_INK = 255
 FAINTEST_INK = 24  # a peak below this is the grain of paper or of JPEG
 THINNEST_PEN = 0.09  # of the digit's longer side; 19 of 20 MNIST digits are drawn with a thicker one
-NOTHING_DRAWN = "nothing is drawn: draw a digit that stands out from its background"
 
 Ink = NDArray[np.uint8]
 
@@ -102,7 +101,7 @@ def _load(image_bytes: bytes) -> Image.Image:
     _check_size(*image.size)
     if getattr(image, "n_frames", 1) > 1:
         raise UnreadableImageError("this is an animation: send a still image")
-    image.draft(None, (512, 512))  # a JPEG shrinks while it is decoded, at a fraction of the cost
+    image.draft(None, (280, 280))  # a JPEG shrinks while it is decoded, at a fraction of the cost
     image.load()
     return image
 
@@ -179,15 +178,20 @@ def _picture(pixels: NDArray[np.generic]) -> Image.Image:
 
 def _ink(image: Image.Image) -> Image.Image:
     if image.mode != "RGBA":
-        return _distance_from_paper(*image.split())
-    opacity = image.getchannel("A")
+        return _distance_from_paper(_coarse(image))
+    opacity = _coarse(image.getchannel("A"))
     if _paper(opacity) < 128:
         return _distance_from_paper(opacity)
-    return ImageChops.multiply(_distance_from_paper(*image.split()[:3]), opacity)
+    return ImageChops.multiply(_distance_from_paper(_coarse(image.convert("RGB"))), opacity)
 
 
-def _distance_from_paper(*bands: Image.Image) -> Image.Image:
-    distances = (ImageChops.difference(band, Image.new("L", band.size, _paper(band))) for band in bands)
+def _coarse(image: Image.Image) -> Image.Image:
+    # Averaged to 140–280 px, specks and grain fade while strokes stay.
+    return image.reduce(max(1, max(image.size) // 140))
+
+
+def _distance_from_paper(image: Image.Image) -> Image.Image:
+    distances = (ImageChops.difference(band, Image.new("L", band.size, _paper(band))) for band in image.split())
     return reduce(ImageChops.lighter, distances)
 
 
@@ -215,17 +219,12 @@ def _has_network_form(ink: Image.Image) -> bool:
 
 
 def _digit(ink: Image.Image) -> Image.Image:
-    # Averaged to 140–280 px, specks and grain fade while strokes stay: what is digit is decided there.
-    shrink = max(1, max(ink.size) // 140)
-    coarse = ink.reduce(shrink)
-    faintest = _otsu_threshold(coarse)
-    box = coarse.point([0] * faintest + [FULL_INK] * (256 - faintest)).getbbox()
-    left, top, right, bottom = box or (0, 0, 0, 0)
-    if np.asarray(coarse).max() < FAINTEST_INK or max(right - left, bottom - top) < 3:
-        raise BlankDrawingError(NOTHING_DRAWN)
-    right, bottom = min(right * shrink, ink.width), min(bottom * shrink, ink.height)
-    digit = ink.crop((left * shrink, top * shrink, right, bottom)).point([0] * faintest + list(range(faintest, 256)))
-    return digit.crop(digit.getbbox())
+    faintest = _otsu_threshold(ink)
+    digit = ink.point([0] * faintest + list(range(faintest, 256)))
+    digit = digit.crop(digit.getbbox())
+    if np.asarray(digit).max() < FAINTEST_INK or max(digit.size) < 3:
+        raise BlankDrawingError("nothing is drawn: draw a digit that stands out from its background")
+    return digit
 
 
 def _otsu_threshold(ink: Image.Image) -> int:
@@ -238,9 +237,8 @@ def _otsu_threshold(ink: Image.Image) -> int:
 
 def _thickened(digit: Image.Image) -> Image.Image:
     # A hairline all but vanishes at 20 px, and the network has seen none.
-    digit = digit.reduce(max(1, max(digit.size) // 80))
     missing = THINNEST_PEN * max(digit.size) - _pen_width(digit)
-    return _dilated(digit, max(0, round(missing / (1 - THINNEST_PEN))))  # the digit grows with its pen
+    return _dilated(digit, max(0, round(missing)))
 
 
 def _pen_width(digit: Image.Image) -> float:
@@ -272,8 +270,6 @@ def _scaled(digit: Image.Image) -> Image.Image:
 
 def _stretched(digit: Image.Image) -> Ink:
     levels: Ink = np.asarray(digit)
-    if not levels.any():
-        raise BlankDrawingError(NOTHING_DRAWN)
     stretched: Ink = np.rint(levels * (FULL_INK / levels.max())).astype(np.uint8)
     return stretched
 

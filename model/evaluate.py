@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from model import network as net
 from model.data import Dataset
-from model.losses import correct_per_example, loss_per_example
+from model.losses import DivergedError, correct_per_example, loss_per_example
 from model.spec import CLASSES, Layer, TrainSpec
 
 BATCH_SIZE = 500
@@ -90,10 +90,13 @@ class Evaluation(_Report):
 
 
 def evaluate(parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec) -> Evaluation:
-    """The full report of a network on a dataset; the same parameters and device give the same numbers."""
+    """The full report of a network on a dataset; the same parameters and device give the same numbers.
+
+    Raises DivergedError for outputs that are not finite.
+    """
     logits = _logits_of(parameters, dataset, spec)
     losses, correct = _score(logits, dataset, spec)
-    chances = np.asarray(net.probabilities(jnp.asarray(logits), network=spec.network))  # [N, C]
+    chances = np.asarray(net.probabilities(jnp.asarray(logits), spec=spec))  # [N, C]
     matrix = confusion_matrix(dataset.labels, chances.argmax(axis=1))
     return Evaluation(
         loss=float(losses.mean()),
@@ -166,6 +169,8 @@ def _score(
     """Loss and correctness of each example, [N] each; the loss as float64, so that its mean does not round."""
     on_device, labels = jnp.asarray(logits), jnp.asarray(dataset.labels)
     losses = loss_per_example(on_device, labels, loss=spec.loss, network=spec.network)
+    if not bool(jnp.isfinite(losses).all()):
+        raise DivergedError("the network's outputs are not finite; try a smaller learning rate")
     correct = correct_per_example(on_device, labels, network=spec.network)
     return np.asarray(losses, np.float64), np.asarray(correct)
 

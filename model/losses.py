@@ -11,6 +11,10 @@ from model.network import outputs
 from model.spec import CLASSES, Layer, Loss, final_activation
 
 
+class DivergedError(ValueError):
+    """The training left the finite numbers; the message says where, and what to try."""
+
+
 def loss_per_example(logits: Array, labels: Array, *, loss: Loss, network: tuple[Layer, ...]) -> Array:
     """logits: [B, C] float32; labels: [B] integers in 0..9. Returns [B] float32, each ≥ 0."""
     if loss == "categorical_crossentropy":

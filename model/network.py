@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from model.layers import ACTIVATIONS, Parameters, layer_functions
-from model.spec import ActivationLayer, Dense, Layer, final_activation, layer_shapes
+from model.spec import ActivationLayer, Dense, Layer, TrainSpec, final_activation, layer_shapes
 
 NetworkParameters = list[Parameters]
 
@@ -43,15 +43,19 @@ def outputs(logits: Array, *, network: tuple[Layer, ...]) -> Array:
     return ACTIVATIONS[final_activation(network)](logits)
 
 
-def probabilities(logits: Array, *, network: tuple[Layer, ...]) -> Array:
+def probabilities(logits: Array, *, spec: TrainSpec) -> Array:
     """[B, C] float32 in 0..1, each row summing to 1.
 
-    A softmax network's outputs are probabilities already, a linear one's are logits; any other outputs, trained
-    towards 0 and 1, are read as logits too, which keeps their order.
+    Softmax outputs are probabilities already, and crossentropy reads linear ones as logits. Other outputs were trained
+    towards 0 and 1: each counts by its share of their sum, those below 0 not at all.
     """
-    if final_activation(network) == "softmax":
-        return outputs(logits, network=network)
-    return jax.nn.softmax(outputs(logits, network=network))
+    values = outputs(logits, network=spec.network)
+    if final_activation(spec.network) == "softmax":
+        return values
+    if spec.loss == "categorical_crossentropy":
+        return jax.nn.softmax(values)
+    shares = jnp.maximum(values, 1e-9)
+    return shares / jnp.sum(shares, axis=-1, keepdims=True)
 
 
 def parameter_count(network: tuple[Layer, ...]) -> int:

@@ -158,7 +158,10 @@ LearningRate = Annotated[float, Field(gt=0.0, le=10.0)] | Schedule
 
 
 class Sgd(Spec):
-    """Gradient descent, with momentum and Nesterov's variant as Keras' `SGD` has them."""
+    """Gradient descent, with momentum and Nesterov's variant; equal to Keras' `SGD` while the rate is constant.
+
+    Under a schedule the velocity is of gradients, as in PyTorch, not of steps.
+    """
 
     type: Literal["sgd"] = Field("sgd", description="The kind of optimizer", examples=["sgd"])
     learning_rate: LearningRate = Field(0.01, description="Step size, or a schedule of it", examples=[0.01])
@@ -173,7 +176,7 @@ class Adam(Spec):
     learning_rate: LearningRate = Field(0.001, description="Step size, or a schedule of it", examples=[0.001])
     beta_1: float = Field(0.9, ge=0.0, lt=1.0, description="Decay of the gradient's mean", examples=[0.9])
     beta_2: float = Field(0.999, ge=0.0, lt=1.0, description="Decay of the squared gradient's mean", examples=[0.999])
-    epsilon: float = Field(1e-7, gt=0.0, le=1.0, description="Keeps the divisor above zero", examples=[1e-7])
+    epsilon: float = Field(1e-7, ge=1e-12, le=1.0, description="Keeps the divisor above zero", examples=[1e-7])
 
 
 Optimizer = Annotated[Sgd | Adam, Field(discriminator="type")]

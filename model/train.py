@@ -19,15 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from model import network as net
 from model.data import Dataset, split
 from model.evaluate import MeanScores, mean_scores
-from model.losses import correct_per_example, loss_per_example
+from model.losses import DivergedError, correct_per_example, loss_per_example
 from model.optimizers import direction, learning_rates
 from model.spec import Layer, Loss, Optimizer, TrainSpec
 
 CHUNK_SECONDS = 0.25
-
-
-class DivergedError(ValueError):
-    """The loss became NaN or infinite; the message says at which epoch and step."""
 
 
 class StepReport(BaseModel):
@@ -121,6 +117,8 @@ def fit(spec: TrainSpec, dataset: Dataset) -> Iterator[Report]:
         for step, totals in training.run_epoch(epoch):
             yield pace.step_report(step, totals)
         yield pace.epoch_report(mean_scores(training.state.parameters, validation, spec) if validation else None)
+    if not all(bool(jnp.isfinite(value).all()) for value in jax.tree.leaves(training.state.parameters)):
+        raise DivergedError("a parameter is not finite after the last step; try a smaller learning rate")
     yield FitResult(training.state.parameters)
 
 

@@ -58,14 +58,21 @@ export class Readiness {
 
   async #explainTraining() {
     this.isReady = false;
-    const run = await activeRun();
-    if (run) this.#sayTraining(run);
-    else
-      this.#say(
-        "There is no model yet that could name a digit.",
-        "Train a network below; the first that is finished answers here.",
-      );
+    const { runs: recent } = await runs(20);
+    const active = nearestItsEnd(recent);
+    if (active) this.#sayTraining(active);
+    else this.#sayNoModel(recent.find(({ state }) => state === "failed"));
     return WAITING_MS;
+  }
+
+  /** @param {RunSummary | undefined} failed */
+  #sayNoModel(failed) {
+    this.#say(
+      "There is no model yet that could name a digit.",
+      failed
+        ? `The training of “${failed.name}” failed: ${failed.error}. Train again below once that is mended.`
+        : "Train a network below; the first that is finished answers here.",
+    );
   }
 
   /** @param {RunSummary} run */
@@ -98,9 +105,8 @@ export class Readiness {
   }
 }
 
-/** The run that is nearest to its end. @returns {Promise<RunSummary | undefined>} */
-async function activeRun() {
-  const { runs: recent } = await runs(20);
-  const oldestFirst = recent.reverse();
+/** Of the runs that have not ended. @param {RunSummary[]} newestFirst @returns {RunSummary | undefined} */
+function nearestItsEnd(newestFirst) {
+  const oldestFirst = newestFirst.toReversed();
   return oldestFirst.find(({ state }) => state === "running") ?? oldestFirst.find(({ state }) => state === "queued");
 }

@@ -96,6 +96,7 @@ def test_10_mb_of_noise_are_refused_by_size(service: Service) -> None:
         pytest.param('{"image": "%%%"}', ("body", "image"), id="not base64"),
         pytest.param('{"image": "data:image/png;base64,AAA"}', ("body", "image"), id="half base64"),
         pytest.param('{"image": "", "pixels": [[0]]}', ("body",), id="two given"),
+        pytest.param('{"image": "é"}', ("body", "image"), id="not ASCII"),
         pytest.param('{"picture": ""}', ("body", "picture"), id="unknown field"),
         pytest.param('{"pixels": [[0, NaN], [0, 0]]}', ("body",), id="NaN"),
         pytest.param('{"pixels": [[0, Infinity], [0, 0]]}', ("body",), id="infinity"),
@@ -113,6 +114,35 @@ def test_10_mb_of_noise_are_refused_by_size(service: Service) -> None:
 def test_json_that_holds_no_drawing_is_refused(service: Service, body: str, loc: tuple[str | int, ...]) -> None:
     response = service.http.post("/predict", content=body, headers={"content-type": "application/json"})
     problem(response, 422, *loc)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param('{"pixels": [[' + ",".join(['"a"'] * 1_000_000) + "]]}", id="bad numbers"),
+        pytest.param('{"pixels": [' + ",".join(['["a"]'] * 800_000) + "]}", id="bad rows"),
+        pytest.param('{"images": [' + ",".join(["7"] * 1_000_000) + "]}", id="bad images"),
+        pytest.param("{" + ",".join(f'"{name}":0' for name in range(500_000)) + "}", id="unknown fields"),
+    ],
+)
+def test_a_million_mistakes_are_refused_as_soon_as_one(service: Service, body: str) -> None:
+    response = service.http.post("/predict", content=body, headers={"content-type": "application/json"}, timeout=5)
+    problem(response, 422, "body")
+    assert len(response.content) < 10_000
+
+
+def test_a_spec_of_megabytes_is_refused_by_size(service: Service) -> None:
+    fields = {str(name): 0 for name in range(20_000)}
+    problem(service.http.post("/train", json=fields), 413, "body")
+    problem(service.http.put("/models/default", json=fields), 413, "body")
+
+
+def test_what_was_sent_is_not_echoed(service: Service) -> None:
+    secret = "s" * 30_000
+    for body in ({secret: 1}, {"network": [{"type": secret}]}, {"optimizer": {"type": secret}}, {"preset": secret}):
+        response = service.http.post("/train", json=body)
+        problem(response, 422, "body")
+        assert "s" * 101 not in response.text
 
 
 def test_a_form_without_the_image_is_refused(service: Service) -> None:
@@ -171,7 +201,7 @@ def test_a_body_that_is_no_spec_is_refused(service: Service, body: str, loc: tup
 
 def test_a_body_too_deep_to_parse_is_refused(service: Service) -> None:
     headers = {"content-type": "application/json"}
-    problem(service.http.post("/train", content="[" * 100_000, headers=headers), 400, "body")
+    problem(service.http.post("/train", content="[" * 60_000, headers=headers), 400, "body")
 
 
 def test_a_body_of_unannounced_size_is_refused_as_it_grows(service: Service) -> None:
@@ -205,6 +235,10 @@ def test_an_unknown_model_is_404_wherever_it_is_named(service: Service) -> None:
     response = service.http.post("/predict?model=nothing", content=SEVEN, headers={"content-type": "image/png"})
     assert "there is no model or alias 'nothing'" in problem(response, 404)
     assert "'nothing'" in problem(service.http.put("/models/default", json={"model": "nothing"}), 404)
+    surrogate = service.http.put(
+        "/models/default", content='{"model": "\\ud800"}', headers={"content-type": "application/json"}
+    )
+    problem(surrogate, 422, "body")
 
 
 def test_other_requests_that_are_wrong_are_problems_too(service: Service) -> None:
@@ -222,7 +256,7 @@ def test_other_requests_that_are_wrong_are_problems_too(service: Service) -> Non
 
 def test_an_ended_run_cannot_be_cancelled(service: Service) -> None:
     run = service.ended(service.train(**SMALL_SPEC))
-    assert "has succeeded" in problem(service.http.post(f"/train/{run['id']}/cancel"), 409)
+    assert "has ended (succeeded)" in problem(service.http.post(f"/train/{run['id']}/cancel"), 409)
 
 
 def test_a_bad_last_event_id_is_refused(service: Service) -> None:

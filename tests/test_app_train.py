@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app import jobs
 from model.checkpoint import from_bytes
 from model.data import Mnist
 from model.evaluate import evaluate
@@ -131,6 +133,21 @@ def test_runs_are_listed_newest_first_in_pages(service: Service, run: dict[str, 
     assert service.get(f"/train?limit=1&offset={len(runs) - 1}")["next_offset"] is None
 
 
+def test_a_run_cannot_be_cancelled_once_its_model_is_published(service: Service) -> None:
+    run = service.train(**SMALL_SPEC)
+    wait_for(lambda: any(model["run"] == run for model in service.get("/models")["models"]))
+    assert service.http.post(f"/train/{run}/cancel").status_code == 409
+    assert service.ended(run)["state"] == "succeeded"
+
+
+def test_a_cancelled_run_keeps_every_epoch_that_it_reported(service: Service) -> None:
+    run = service.train(**{**SMALL_SPEC, "epochs": 1000, "batch_size": 100})
+    wait_for(lambda: len(service.get(f"/train/{run}")["history"]) > 2)
+    service.http.post(f"/train/{run}/cancel")
+    streamed = [data["epoch"] for kind, _, data in events(service, run) if kind == "epoch"]
+    wait_for(lambda: [epoch["epoch"] for epoch in service.get(f"/train/{run}")["history"]] == streamed, 5)
+
+
 def test_a_training_that_diverges_fails_and_says_where(service: Service) -> None:
     network = [{"type": "flatten"}, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
     optimizer = {"type": "sgd", "learning_rate": 10}
@@ -168,6 +185,28 @@ def test_a_run_survives_kill_9_of_worker_and_api_and_succeeds_once(tmp_path: Pat
         assert ended["state"] == "succeeded", ended
         assert [model["run"] for model in service.get("/models")["models"]].count(run) == 1
         assert [epoch["epoch"] for epoch in ended["history"]] == list(range(1, 101))
+
+
+def test_a_run_outlasts_more_restarts_than_failures_are_forgiven(tmp_path: Path) -> None:
+    run, starts = "", jobs.MAX_ATTEMPTS + 3
+    for start in range(starts):
+        with serving(tmp_path) as service:
+            run = run or service.train(**LONG_SPEC)
+            if start == 0:
+                service.ready()  # past the first run of the service's own
+            wait_for(lambda: bool(service.pids("app.trainer")))
+            assert service.get(f"/train/{run}")["state"] == "running"
+
+
+def test_a_signal_ends_a_download_too(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "PIP_INDEX_URL": address, "PIP_NO_INDEX": "0"}
+        with serving(tmp_path / "data", INKLING_CACHE_DIR=str(tmp_path / "cache"), **nowhere) as service:
+            wait_for(lambda: bool(service.pids("pip")))
+            service.process.send_signal(signal.SIGINT)
+            service.process.wait(12)
+            wait_for(lambda: not service.pids(), 3)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -71,6 +71,12 @@ def test_arrows_in_the_service_point_one_way(path: Path) -> None:
     assert (name == "app.jobs") == ("dbos" in imports(path))
 
 
+def test_every_file_that_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\((?!https?://)([^)]+)\)", (ROOT / "README.md").read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_every_setting_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     for name, field in Settings.model_fields.items():

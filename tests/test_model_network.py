@@ -42,7 +42,7 @@ def test_a_network_equals_the_same_in_numpy() -> None:
     logits = x @ np.asarray(parameters[3]["kernel"], np.float64) + np.asarray(parameters[3]["bias"])
     np.testing.assert_allclose(net.apply(parameters, IMAGES, network=network), logits, atol=1e-5)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(net.probabilities(jnp.asarray(logits), network=network), expected, atol=1e-6)
+    np.testing.assert_allclose(net.probabilities(jnp.asarray(logits), spec=TrainSpec()), expected, atol=1e-6)
 
 
 def test_a_dense_layer_starts_glorot_uniform_with_zero_bias() -> None:
@@ -73,12 +73,30 @@ def test_a_last_activation_layer_is_fused_as_a_dense_ones_is() -> None:
     np.testing.assert_array_equal(net.outputs(logits, network=split), net.outputs(logits, network=SOFTMAX))
 
 
-@pytest.mark.parametrize("network", [SOFTMAX, SIGMOID, (Flatten(), Dense(units=10))])
-def test_probabilities_sum_to_one_and_keep_the_outputs_order(network: tuple[Layer, ...]) -> None:
+LINEAR = (Flatten(), Dense(units=10))
+
+
+@pytest.mark.parametrize(
+    ("network", "loss"),
+    [
+        (SOFTMAX, "categorical_crossentropy"),
+        (SOFTMAX, "mean_squared_error"),
+        (LINEAR, "categorical_crossentropy"),
+        (SIGMOID, "mean_squared_error"),
+    ],
+)
+def test_probabilities_sum_to_one_and_keep_the_outputs_order(network: tuple[Layer, ...], loss: str) -> None:
     logits = net.apply(net.init(jax.random.key(0), network), IMAGES, network=network)
-    probabilities = np.asarray(net.probabilities(logits, network=network))
+    spec = TrainSpec.model_validate({"network": network, "loss": loss})
+    probabilities = np.asarray(net.probabilities(logits, spec=spec))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(probabilities.argsort(axis=1), np.asarray(logits).argsort(axis=1))
+
+
+def test_outputs_trained_towards_one_and_zero_give_confidence() -> None:
+    spec = TrainSpec(network=LINEAR, loss="mean_squared_error")
+    outputs = jnp.eye(10)[jnp.array([3])] * 0.9 - 0.05
+    assert float(net.probabilities(outputs, spec=spec)[0, 3]) == pytest.approx(1.0)
 
 
 def test_a_network_that_knows_nothing_has_loss_ln_10() -> None:

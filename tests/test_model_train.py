@@ -12,10 +12,9 @@ import pytest
 from model import network as net
 from model.data import Dataset, Mnist, split
 from model.evaluate import mean_scores
-from model.losses import loss_per_example
+from model.losses import DivergedError, loss_per_example
 from model.spec import CosineDecay, TrainSpec
 from model.train import (
-    DivergedError,
     EpochReport,
     FitResult,
     Report,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from app.dependencies import ModelName, RegistryDep
+from app.dependencies import ModelName, PredictorDep, RegistryDep
 from app.errors import describe
 from app.registry import DEFAULT
 from app.schemas import DefaultModel, ModelInfo, ModelList, PresetInfo, PresetList
@@ -20,10 +20,13 @@ def list_models(registry: RegistryDep) -> ModelList:
     return ModelList(models=registry.models())
 
 
-@router.put("/models/default", responses=describe(404))
-def choose_default(choice: DefaultModel, registry: RegistryDep) -> ModelInfo:
+@router.put("/models/default", max_body_size=1_000, responses=describe(404, 413))
+def choose_default(choice: DefaultModel, registry: RegistryDep, predictor: PredictorDep) -> ModelInfo:
     """Pins the model that answers /predict; with null, the best model answers again, now and from now on."""
+    if choice.model is not None:
+        predictor.model(choice.model)  # one that cannot be loaded never becomes the default
     registry.pin_default(choice.model)
+    predictor.refresh()
     return registry.model(DEFAULT)
 
 

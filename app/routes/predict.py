@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
@@ -11,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 
 from app.dependencies import PredictorDep, SettingsDep
@@ -95,7 +95,7 @@ async def _read(request: Request) -> list[Drawing]:
         return await asyncio.to_thread(_read_json, await request.body())
     accepted = ", ".join(("multipart/form-data", *IMAGE_TYPES, "application/json"))
     raise MediaTypeError(
-        f"Content-Type is {media_type or 'missing'!r}; expected one of {accepted}", "header", "content-type"
+        f"Content-Type is {media_type or 'missing'}; expected one of {accepted}", "header", "content-type"
     )
 
 
@@ -108,10 +108,7 @@ async def _read_form(request: Request) -> Drawing:
 
 
 def _read_json(body: bytes) -> list[Drawing]:
-    try:
-        request = PredictRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in error.errors()]) from None
+    request = _parse(body)
     if request.image is not None:
         return [Drawing(_decode(request.image, ("body", "image")), ("body", "image"))]
     if request.pixels is not None:
@@ -120,12 +117,25 @@ def _read_json(body: bytes) -> list[Drawing]:
     return [Drawing(_decode(item, field) if isinstance(item, str) else item, field) for item, field in fields]
 
 
+def _parse(body: bytes) -> PredictRequest:
+    try:
+        given = from_json(body)
+        if isinstance(given, dict) and len(given) > 1:  # looked at first: a million unknown fields are a million errors
+            raise InvalidInputError(f"{len(given)} fields; give exactly one of image, pixels and images", "body")
+        return PredictRequest.model_validate(given)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False)
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None
+    except ValueError as error:
+        raise InvalidInputError(f"not JSON: {error}", "body") from None
+
+
 def _decode(text: str, field: tuple[str | int, ...]) -> bytes:
     """Base64, alone or in a data URL (RFC 2397)."""
     encoded = text.partition(",")[2] if text.startswith("data:") else text
     try:
         return base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise InvalidInputError(f"not base64: {error}", *field) from None
 
 

@@ -1,5 +1,6 @@
 """/train: request, list, watch and cancel runs."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated
@@ -7,15 +8,17 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from app.dependencies import ExistingRun, JobsDep, RunId
-from app.errors import describe
-from app.schemas import Run, RunList
+from app.dependencies import ExistingRun, JobsDep, RegistryDep, RunId
+from app.errors import RunEndedError, describe
+from app.schemas import Run, RunList, RunState
 from model.spec import TrainRequest
+
+MAX_SPEC_BYTES = 65_536  # the largest spec has a few thousand; what is wrong with a large one takes long to find
 
 router = APIRouter(prefix="/train", tags=["train"])
 
 
-@router.post("", status_code=HTTPStatus.ACCEPTED, responses=describe(503))
+@router.post("", status_code=HTTPStatus.ACCEPTED, max_body_size=MAX_SPEC_BYTES, responses=describe(413, 503))
 async def train(request: TrainRequest, jobs: JobsDep, response: Response) -> Run:
     """Queues a training. Every field may be left out: `{}` trains the tutorial network."""
     run = await jobs.enqueue(request.spec())
@@ -56,6 +59,8 @@ async def watch_run(
 
 
 @router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(404, 409))
-async def cancel_run(run: RunId, jobs: JobsDep) -> Run:
+async def cancel_run(run: RunId, jobs: JobsDep, registry: RegistryDep) -> Run:
     """Ends a queued or running run; what it has reported so far is kept."""
+    if await asyncio.to_thread(registry.published, run):
+        raise RunEndedError(run, RunState.SUCCEEDED)
     return await jobs.cancel(run)
