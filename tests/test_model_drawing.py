@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageChops, ImageOps
+from PIL import ExifTags, Image, ImageChops, ImageDraw, ImageOps
 
 from model.data import Mnist
 from model.drawing import (
@@ -111,6 +111,12 @@ def test_a_digit_of_the_right_size_in_the_wrong_place_is_moved() -> None:
     form = from_pixels(pixels)
     assert form[:, 10:19].sum() == pixels.sum()
     assert form[5:24].sum() in (pixels.sum(), pixels.sum() * 19 / 20)
+
+
+def test_a_digit_too_large_in_the_right_place_is_scaled() -> None:
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[1:27, 8:21] = 255
+    assert inked_size(from_pixels(pixels)) == (10, 20)
 
 
 def test_the_steps_of_a_small_stroke_are_smoothed_where_it_is_enlarged() -> None:
@@ -237,8 +243,9 @@ def test_the_exif_orientation_is_applied(orientation: int, image_format: str) ->
 
 
 def test_big_endian_exif_is_read() -> None:
-    entry = struct.pack(">HHIHH", 0x0112, 3, 1, 3, 0)  # orientation 3: upside down
-    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
+    colours = struct.pack(">HHIHH", 0x0106, 3, 1, 2, 0)
+    upside_down = struct.pack(">HHIHH", 0x0112, 3, 1, 3, 0)
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + colours + upside_down + bytes(4)
     turned = from_image(saved(FOUR, exif=exif))
     np.testing.assert_array_equal(turned, from_image(saved(FOUR.rotate(180))))
 
@@ -255,6 +262,14 @@ def test_a_hairline_is_thickened_to_a_pen_that_mnist_knows(digit: int) -> None:
     # At the scale of 200 to 20 px, 3 px wide strokes would hold a seventh of the ink of 22 px wide ones.
     assert float(hairline.sum()) == pytest.approx(float(pen.sum()), rel=0.2)
     assert hairline.max() == 255
+
+
+def test_a_slanted_stroke_of_a_pen_that_mnist_knows_is_not_thickened() -> None:
+    page = Image.new("L", (280, 280), 255)
+    ImageDraw.Draw(page).line([(40, 40), (240, 240)], fill=0, width=21)
+    form = from_image(saved(page))
+    # 283 x 21 px in a square of 215 px, so 51 of the 400 pixels at 20 x 20.
+    assert form.sum() / 255 == pytest.approx(283 * 21 * (20 / 215) ** 2, rel=0.07)
 
 
 @pytest.mark.parametrize(
