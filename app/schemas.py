@@ -72,6 +72,24 @@ class RunEnd(Wire):
     error: str | None = Field(None, description="Why it failed", examples=["the loss became nan in epoch 1"])
 
 
+class LayerSummary(Wire):
+    """One row of a network's summary."""
+
+    type: str = Field(description="The kind of layer", examples=["dense"])
+    output_shape: list[int] = Field(description="Shape of its output for one image", examples=[[500]])
+    parameters: int = Field(description="Numbers that are trained in it", examples=[392500])
+
+
+class DryRun(Wire):
+    """What a run would be: nothing was queued."""
+
+    spec: TrainSpec = Field(description="What would be trained")
+    summary: list[LayerSummary] = Field(description="The network's layers")
+    parameters: int = Field(description="Numbers that would be trained", examples=[648010])
+    memory_bytes: int = Field(description="Memory that data, parameters and batch would take", examples=[59000000])
+    seconds: float = Field(description="Training time on two CPU cores, good to a factor of a few", examples=[130.0])
+
+
 class Scores(Wire):
     """A model's test scores, and its validation scores where images were held out."""
 

@@ -23,8 +23,9 @@ from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_lef
 from model.evaluate import evaluate, mean_scores
 from model.losses import DivergedError
 from model.network import NetworkParameters
+from model.plan import total_steps
 from model.spec import TrainSpec
-from model.train import EpochReport, FitResult, fit, total_steps
+from model.train import EpochReport, FitResult, fit
 
 PROGRESS_SECONDS = 0.25
 

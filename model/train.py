@@ -21,6 +21,7 @@ from model.data import Dataset, split
 from model.evaluate import MeanScores, mean_scores
 from model.losses import DivergedError, correct_per_example, loss_per_example
 from model.optimizers import direction, learning_rates
+from model.plan import Plan, plan_epoch, total_steps
 from model.spec import Layer, Loss, Optimizer, TrainSpec
 
 CHUNK_SECONDS = 0.25
@@ -86,22 +87,6 @@ class Totals(NamedTuple):
     examples: Any
 
 
-class Plan(NamedTuple):
-    """How an epoch is cut: `steps` mini-batches, run as `chunks` scans of `chunk_steps` each.
-
-    chunks * chunk_steps may exceed steps by a few: those steps have no examples and change nothing, so that a
-    run compiles a single shape.
-    """
-
-    steps: int
-    chunks: int
-    chunk_steps: int
-
-    @property
-    def rows(self) -> int:
-        return self.chunks * self.chunk_steps
-
-
 def fit(spec: TrainSpec, dataset: Dataset) -> Iterator[Report]:
     """Trains the spec's network; yields a StepReport every chunk, an EpochReport every epoch, then a FitResult.
 
@@ -122,41 +107,6 @@ def fit(spec: TrainSpec, dataset: Dataset) -> Iterator[Report]:
     yield FitResult(training.state.parameters)
 
 
-def total_steps(spec: TrainSpec, examples: int) -> int:
-    """Mini-batches in a run over so many training images."""
-    return math.ceil(examples / spec.batch_size) * spec.epochs
-
-
-def plan_epoch(spec: TrainSpec, examples: int) -> Plan:
-    """Chunks of about CHUNK_SECONDS, of equal length, with as few empty steps as a choice near that allows."""
-    steps = math.ceil(examples / spec.batch_size)
-    fewest = min(steps, math.ceil(steps * estimate_step_seconds(spec) / CHUNK_SECONDS))
-    chunks = min(range(fewest, min(2 * fewest, steps) + 1), key=lambda count: (-steps % count, count))
-    return Plan(steps, chunks, math.ceil(steps / chunks))
-
-
-def estimate_step_seconds(spec: TrainSpec) -> float:
-    """Arithmetic and memory traffic of one step at speeds a common device reaches; good to a factor of a few.
-
-    Each parameter costs 6 operations an image (2 forward, 4 backward) and 32 bytes a step (gradient, Adam's moments).
-    """
-    speed = _SPEEDS.get(jax.default_backend(), _SPEEDS["gpu"])
-    parameters = net.parameter_count(spec.network)
-    flops, moved_bytes = 6 * parameters * spec.batch_size, 32 * parameters
-    return flops / speed.flops + moved_bytes / speed.bytes + speed.step_seconds
-
-
-class _Speed(NamedTuple):
-    """Sustained operations and bytes a second, and the fixed cost of a step in seconds."""
-
-    flops: float
-    bytes: float
-    step_seconds: float
-
-
-_SPEEDS = {"cpu": _Speed(40e9, 15e9, 30e-6), "gpu": _Speed(5e12, 1e12, 60e-6)}
-
-
 class _Training:
     """A run's data and state on the device, and its one compiled function."""
 
@@ -164,7 +114,7 @@ class _Training:
         self.spec = spec
         self.images, self.labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
         self.plan = plan_epoch(spec, len(dataset.labels))
-        self.rates = learning_rates(spec.optimizer, steps=self.plan.steps * spec.epochs)
+        self.rates = learning_rates(spec.optimizer, steps=total_steps(spec, len(dataset)))
         init_key, self.train_key = jax.random.split(jax.random.key(spec.seed))
         self.state = initial_state(init_key, spec)
         self.compiled: Callable[..., tuple[TrainState, Totals]] | None = None

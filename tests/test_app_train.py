@@ -52,6 +52,23 @@ def test_a_run_is_accepted_with_its_location(service: Service) -> None:
     assert service.ended(body["id"])["state"] == "succeeded"
 
 
+def test_a_dry_run_tells_what_a_run_would_be_and_queues_nothing(service: Service) -> None:
+    before = service.get("/train?limit=1")
+    response = service.http.post("/train?dry_run=true", json={"epochs": 10})
+    assert response.status_code == 200
+    body = response.json()
+    assert [(row["type"], row["output_shape"], row["parameters"]) for row in body["summary"]] == [
+        ("flatten", [784], 0),
+        ("dense", [500], 392_500),
+        ("dense", [500], 250_500),
+        ("dense", [10], 5_010),
+    ]
+    assert (body["parameters"], body["spec"]["epochs"]) == (648_010, 10)
+    assert body["memory_bytes"] > 60_000 * 784 + 4 * 4 * 648_010
+    assert 1 < body["seconds"] < 1_000
+    assert service.get("/train?limit=1") == before
+
+
 def test_an_ended_run_has_its_history_and_model(service: Service, run: dict[str, Any]) -> None:
     assert (run["state"], run["queue_position"], run["error"]) == ("succeeded", None, None)
     assert run["created_at"] <= run["ended_at"]

@@ -13,6 +13,7 @@ from model import network as net
 from model.data import Dataset, Mnist, split
 from model.evaluate import mean_scores
 from model.losses import DivergedError, loss_per_example
+from model.plan import plan_epoch
 from model.spec import CosineDecay, TrainSpec
 from model.train import (
     EpochReport,
@@ -22,7 +23,6 @@ from model.train import (
     _Training,
     epoch_order,
     fit,
-    plan_epoch,
     step_config,
     train_chunk,
 )
@@ -122,7 +122,7 @@ def test_a_step_without_examples_changes_nothing(images: Dataset) -> None:
 
 def test_the_bits_do_not_depend_on_how_an_epoch_is_cut(images: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = trained(list(fit(spec(), images)))
-    monkeypatch.setattr("model.train.CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr("model.plan.CHUNK_SECONDS", 1e-9)
     assert plan_epoch(spec(), len(images)).chunks == 11
     assert_same_bits(whole, trained(list(fit(spec(), images))))
 

@@ -10,8 +10,11 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.dependencies import ExistingRun, JobsDep, RegistryDep, RunId
 from app.errors import RunEndedError, describe
-from app.schemas import Run, RunList, RunState
-from model.spec import TrainRequest
+from app.schemas import DryRun, LayerSummary, Run, RunList, RunState
+from model.data import TRAIN_EXAMPLES, examples_left
+from model.network import parameter_count
+from model.plan import estimate_memory_bytes, estimate_seconds
+from model.spec import TrainRequest, TrainSpec, layer_shapes
 
 MAX_SPEC_BYTES = 65_536  # the largest spec has a few thousand; what is wrong with a large one takes long to find
 
@@ -19,11 +22,34 @@ router = APIRouter(prefix="/train", tags=["train"])
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, max_body_size=MAX_SPEC_BYTES, responses=describe(413, 503))
-async def train(request: TrainRequest, jobs: JobsDep, response: Response) -> Run:
+async def train(
+    request: TrainRequest,
+    jobs: JobsDep,
+    response: Response,
+    dry_run: Annotated[bool, Query(description="Answer 200 with what the run would be", examples=[True])] = False,
+) -> Run | DryRun:
     """Queues a training. Every field may be left out: `{}` trains the tutorial network."""
+    if dry_run:
+        response.status_code = HTTPStatus.OK
+        return _dry_run(request.spec())
     run = await jobs.enqueue(request.spec())
     response.headers["Location"] = f"/train/{run.id}"
     return run
+
+
+def _dry_run(spec: TrainSpec) -> DryRun:
+    examples = examples_left(TRAIN_EXAMPLES, spec.validation_split)
+    rows = [
+        LayerSummary(type=row.layer.type, output_shape=list(row.output_shape), parameters=row.parameters)
+        for row in layer_shapes(spec.network)
+    ]
+    return DryRun(
+        spec=spec,
+        summary=rows,
+        parameters=parameter_count(spec.network),
+        memory_bytes=estimate_memory_bytes(spec, examples),
+        seconds=estimate_seconds(spec, examples),
+    )
 
 
 @router.get("")
