@@ -50,7 +50,7 @@ def difference(form: Pixels, other: Pixels) -> float:
     return min(float(np.abs(form - other).mean()) for form in moved)
 
 
-def inked_size(form: Pixels) -> tuple[int, int]:
+def inked_size(form: NDArray[np.generic]) -> tuple[int, int]:
     """Width and height of the box around all ink."""
     rows, columns = form.any(axis=1).nonzero()[0], form.any(axis=0).nonzero()[0]
     return int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
@@ -267,9 +267,9 @@ def test_a_hairline_is_thickened_to_a_pen_that_mnist_knows(digit: int) -> None:
 def test_a_slanted_stroke_of_a_pen_that_mnist_knows_is_not_thickened() -> None:
     page = Image.new("L", (280, 280), 255)
     ImageDraw.Draw(page).line([(40, 40), (240, 240)], fill=0, width=26)
-    form = from_image(saved(page))
-    # 283 x 26 px in a square of 218 px, so 62 of the 400 pixels at 20 x 20.
-    assert form.sum() / 255 == pytest.approx(283 * 26 * (20 / 218) ** 2, rel=0.05)
+    black = np.asarray(page) == 0
+    area = black.sum() * (20 / max(inked_size(black))) ** 2  # at 20 px
+    assert from_image(saved(page)).sum() / 255 == pytest.approx(area, rel=0.05)
 
 
 @pytest.mark.parametrize(
