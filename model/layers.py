@@ -1,17 +1,33 @@
 """One pair of pure functions, init and apply, for each kind of layer.
 
-Shapes: B images in a batch, N inputs, M units.
+Shapes: B images in a batch, N inputs, M units, H × W pixels, C channels, F filters, K the side of a window.
 """
 
 import math
+import operator
 from collections.abc import Callable
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from model.spec import Activation, ActivationLayer, Dense, Dropout, Flatten, Layer, Shape
+from model.spec import (
+    Activation,
+    ActivationLayer,
+    AveragePooling2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePooling2D,
+    Initializer,
+    Layer,
+    MaxPooling2D,
+    Padding,
+    Shape,
+)
 
 Parameters = dict[str, Array]
 
@@ -20,7 +36,24 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,
+    "leaky_relu": partial(jax.nn.leaky_relu, negative_slope=0.2),  # Keras' slope
+    "elu": jax.nn.elu,
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "silu": jax.nn.silu,
+    "softplus": jax.nn.softplus,
     "softmax": jax.nn.softmax,
+    "hard_sigmoid": jax.nn.hard_sigmoid,
+}
+
+_INITIALIZERS: dict[Initializer, jax.nn.initializers.Initializer] = {
+    "glorot_uniform": jax.nn.initializers.glorot_uniform(),
+    "glorot_normal": jax.nn.initializers.glorot_normal(),
+    "he_uniform": jax.nn.initializers.he_uniform(),
+    "he_normal": jax.nn.initializers.he_normal(),
+    "lecun_uniform": jax.nn.initializers.lecun_uniform(),
+    "lecun_normal": jax.nn.initializers.lecun_normal(),
+    "orthogonal": jax.nn.initializers.orthogonal(),
+    "zeros": jax.nn.initializers.zeros,
 }
 
 
@@ -43,18 +76,89 @@ def _no_parameters(key: Array, layer: Layer, input_shape: Shape) -> Parameters:
 
 
 def _init_dense(key: Array, layer: Dense, input_shape: Shape) -> Parameters:
-    """kernel: [N, M] float32, uniform in ±sqrt(6 / (N + M)) (Glorot & Bengio 2010, eq. 16); bias: [M], zeros."""
+    """kernel: [N, M] float32; bias: [M], zeros."""
     shape = (math.prod(input_shape), layer.units)
-    limit = math.sqrt(6.0 / sum(shape))
-    return {
-        "kernel": jax.random.uniform(key, shape, jnp.float32, -limit, limit),
-        "bias": jnp.zeros(layer.units, jnp.float32),
-    }
+    return {"kernel": _INITIALIZERS[layer.kernel_initializer](key, shape), "bias": jnp.zeros(layer.units, jnp.float32)}
 
 
 def _apply_dense(parameters: Parameters, x: Array, key: Array | None, layer: Dense) -> Array:
     product = jnp.dot(x, parameters["kernel"], precision=lax.Precision.HIGHEST)  # [B, N] -> [B, M]
     return ACTIVATIONS[layer.activation](product + parameters["bias"][None, :])
+
+
+def _init_conv2d(key: Array, layer: Conv2D, input_shape: Shape) -> Parameters:
+    """kernel: [K, K, C, F] float32; bias: [F], zeros."""
+    shape = (layer.kernel_size, layer.kernel_size, input_shape[-1], layer.filters)
+    return {
+        "kernel": _INITIALIZERS[layer.kernel_initializer](key, shape),
+        "bias": jnp.zeros(layer.filters, jnp.float32),
+    }
+
+
+def _apply_conv2d(parameters: Parameters, x: Array, key: Array | None, layer: Conv2D) -> Array:
+    """[B, H, W, C] -> [B, H', W', F]."""
+    y = convolve(x, parameters["kernel"], strides=layer.strides, padding=layer.padding)
+    return ACTIVATIONS[layer.activation](y + parameters["bias"][None, None, None, :])
+
+
+def convolve(x: Array, kernel: Array, *, strides: int, padding: Padding) -> Array:
+    """x: [B, H, W, C]; kernel: [K, K, C, F]. Returns [B, H', W', F]; no activation, no bias.
+
+    XLA's own convolution is 10 to 100 times slower inside a scan on a CPU: there it is one product of all windows.
+    """
+    if jax.default_backend() == "cpu":
+        return convolve_by_windows(x, kernel, strides=strides, padding=padding)
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (strides, strides),
+        padding.upper(),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=lax.Precision.HIGHEST,
+    )
+
+
+def convolve_by_windows(x: Array, kernel: Array, *, strides: int, padding: Padding) -> Array:
+    """The same, as [B·H'·W', K·K·C] · [K·K·C, F]."""
+    windows = jnp.concatenate(_windows(x, len(kernel), strides, padding, fill=0.0), axis=-1)  # [B, H', W', K·K·C]
+    rows = windows.reshape(-1, windows.shape[-1])
+    product = jnp.dot(rows, kernel.reshape(-1, kernel.shape[-1]), precision=lax.Precision.HIGHEST)
+    return product.reshape(*windows.shape[:3], -1)
+
+
+def _windows(x: Array, side: int, stride: int, padding: Padding, *, fill: float) -> list[Array]:
+    """K·K arrays [B, H', W', C]: what each pixel of the window sees as it moves over the image, row by row."""
+    if padding == "same":
+        around = [_padding(size, side, stride) for size in x.shape[1:3]]
+        x = jnp.pad(x, ((0, 0), *around, (0, 0)), constant_values=fill)
+    rows, columns = ((size - side) // stride + 1 for size in x.shape[1:3])
+    return [
+        x[:, top : top + (rows - 1) * stride + 1 : stride, left : left + (columns - 1) * stride + 1 : stride]
+        for top in range(side)
+        for left in range(side)
+    ]
+
+
+def _padding(size: int, side: int, stride: int) -> tuple[int, int]:
+    """Pixels before and behind, as TensorFlow's SAME has them: the odd one behind."""
+    total = max((math.ceil(size / stride) - 1) * stride + side - size, 0)
+    return total // 2, total - total // 2
+
+
+def _apply_max_pooling2d(parameters: Parameters, x: Array, key: Array | None, layer: MaxPooling2D) -> Array:
+    return reduce(jnp.maximum, _windows(x, *layer.window, layer.padding, fill=-math.inf))
+
+
+def _apply_average_pooling2d(parameters: Parameters, x: Array, key: Array | None, layer: AveragePooling2D) -> Array:
+    inside = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
+    counts = reduce(operator.add, _windows(inside, *layer.window, layer.padding, fill=0.0))
+    return reduce(operator.add, _windows(x, *layer.window, layer.padding, fill=0.0)) / counts
+
+
+def _apply_global_average_pooling2d(
+    parameters: Parameters, x: Array, key: Array | None, layer: GlobalAveragePooling2D
+) -> Array:
+    return x.mean(axis=(1, 2))  # [B, H, W, C] -> [B, C]
 
 
 def _apply_flatten(parameters: Parameters, x: Array, key: Array | None, layer: Flatten) -> Array:
@@ -76,6 +180,10 @@ def _apply_dropout(parameters: Parameters, x: Array, key: Array | None, layer: D
 _FUNCTIONS: dict[type, LayerFunctions] = {
     Flatten: LayerFunctions(_no_parameters, _apply_flatten),
     Dense: LayerFunctions(_init_dense, _apply_dense),
+    Conv2D: LayerFunctions(_init_conv2d, _apply_conv2d),
+    MaxPooling2D: LayerFunctions(_no_parameters, _apply_max_pooling2d),
+    AveragePooling2D: LayerFunctions(_no_parameters, _apply_average_pooling2d),
+    GlobalAveragePooling2D: LayerFunctions(_no_parameters, _apply_global_average_pooling2d),
     ActivationLayer: LayerFunctions(_no_parameters, _apply_activation),
     Dropout: LayerFunctions(_no_parameters, _apply_dropout),
 }

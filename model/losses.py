@@ -3,12 +3,16 @@
 Shapes: B images in a batch, C = 10 classes.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from model.network import outputs
-from model.spec import CLASSES, Layer, Loss, final_activation
+from model.spec import CLASSES, CategoricalCrossentropy, Layer, Loss, LossName, final_activation, loss_name
+
+EPSILON = 1e-7  # Keras' `backend.epsilon()`
 
 
 class DivergedError(ValueError):
@@ -16,10 +20,14 @@ class DivergedError(ValueError):
 
 
 def loss_per_example(logits: Array, labels: Array, *, loss: Loss, network: tuple[Layer, ...]) -> Array:
-    """logits: [B, C] float32; labels: [B] integers in 0..9. Returns [B] float32, each ≥ 0."""
-    if loss == "categorical_crossentropy":
-        return _categorical_crossentropy(logits, labels)
-    return _mean_squared_error(outputs(logits, network=network), labels)
+    """Keras' loss of that name, of the network's outputs and one-hot labels.
+
+    logits: [B, C] float32; labels: [B] integers in 0..9. Returns [B] float32, each ≥ 0.
+    """
+    if loss_name(loss) == "categorical_crossentropy":
+        smoothing = loss.label_smoothing if isinstance(loss, CategoricalCrossentropy) else 0.0
+        return _categorical_crossentropy(logits, labels, smoothing)
+    return _LOSSES[loss_name(loss)](outputs(logits, network=network), jax.nn.one_hot(labels, CLASSES))
 
 
 def correct_per_example(logits: Array, labels: Array, *, network: tuple[Layer, ...]) -> Array:
@@ -28,11 +36,52 @@ def correct_per_example(logits: Array, labels: Array, *, network: tuple[Layer, .
     return jnp.argmax(scores, axis=-1) == labels
 
 
-def _categorical_crossentropy(logits: Array, labels: Array) -> Array:
-    """-log softmax(logits)[label], through log-sum-exp so that no large logit overflows."""
-    return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None].astype(jnp.int32), axis=-1)[:, 0]
+def _categorical_crossentropy(logits: Array, labels: Array, smoothing: float) -> Array:
+    """-log softmax(logits)[label], through log-sum-exp so that no large logit overflows.
+
+    Smoothed, it is (1 - smoothing) times that, and smoothing times the mean of the same over all classes.
+    """
+    chances = jax.nn.log_softmax(logits)  # [B, C]
+    of_label = -jnp.take_along_axis(chances, labels[:, None].astype(jnp.int32), axis=-1)[:, 0]
+    return (1 - smoothing) * of_label - smoothing * jnp.mean(chances, axis=-1) if smoothing else of_label
 
 
-def _mean_squared_error(outputs: Array, labels: Array) -> Array:
-    """Mean over the classes of (output - one-hot label)²."""
-    return jnp.mean(jnp.square(outputs - jax.nn.one_hot(labels, CLASSES)), axis=-1)
+def _mean_squared_error(outputs: Array, targets: Array) -> Array:
+    """Mean over the classes of (output - target)²."""
+    return jnp.mean(jnp.square(outputs - targets), axis=-1)
+
+
+def _mean_absolute_error(outputs: Array, targets: Array) -> Array:
+    """Mean over the classes of |output - target|."""
+    return jnp.mean(jnp.abs(outputs - targets), axis=-1)
+
+
+def _hinge(outputs: Array, targets: Array) -> Array:
+    """Mean over the classes of max(1 - sign · output, 0), where the label's sign is 1 and every other's -1."""
+    return jnp.mean(jnp.maximum(1 - (2 * targets - 1) * outputs, 0), axis=-1)
+
+
+def _kl_divergence(outputs: Array, targets: Array) -> Array:
+    """Sum over the classes of target · log(target / output), both not below EPSILON, which keeps it finite.
+
+    So it is -log of the label's probability, as crossentropy is, but at most 16.1, with next to no gradient there.
+    """
+    targets, outputs = jnp.clip(targets, EPSILON, 1), jnp.clip(outputs, EPSILON, 1)
+    return jnp.sum(targets * jnp.log(targets / outputs), axis=-1)
+
+
+def _poisson(outputs: Array, targets: Array) -> Array:
+    """Mean over the classes of output - target · log(output + EPSILON): finite, as the spec lets no output below 0.
+
+    After a softmax, whose outputs sum to 1, it is a tenth of 1 + crossentropy.
+    """
+    return jnp.mean(outputs - targets * jnp.log(outputs + EPSILON), axis=-1)
+
+
+_LOSSES: dict[LossName, Callable[[Array, Array], Array]] = {
+    "mean_squared_error": _mean_squared_error,
+    "mean_absolute_error": _mean_absolute_error,
+    "hinge": _hinge,
+    "kl_divergence": _kl_divergence,
+    "poisson": _poisson,
+}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from model.layers import ACTIVATIONS, Parameters, layer_functions
-from model.spec import ActivationLayer, Dense, Layer, TrainSpec, final_activation, layer_shapes
+from model.spec import ActivationLayer, Dense, Layer, TrainSpec, final_activation, layer_shapes, loss_name
 
 NetworkParameters = list[Parameters]
 
@@ -47,14 +47,17 @@ def probabilities(logits: Array, *, spec: TrainSpec) -> Array:
     """[B, C] float32 in 0..1, each row summing to 1.
 
     Softmax outputs are probabilities already, and crossentropy reads linear ones as logits. Other outputs were trained
-    towards 0 and 1: each counts by its share of their sum, those below 0 not at all.
+    towards 0 and 1 (hinge: -1 and 1): each counts by its share of their sum, those below 0 next to nothing.
     """
     values = outputs(logits, network=spec.network)
     if final_activation(spec.network) == "softmax":
         return values
-    if spec.loss == "categorical_crossentropy":
+    if loss_name(spec.loss) == "categorical_crossentropy":
         return jax.nn.softmax(values)
-    shares = jnp.maximum(values, 1e-9)
+    if loss_name(spec.loss) == "hinge":
+        values = (values + 1.0) / 2.0
+    # A trace of softmax keeps the order where every output is below 0.
+    shares = jnp.maximum(values, 0.0) + 1e-7 * jax.nn.softmax(values)
     return shares / jnp.sum(shares, axis=-1, keepdims=True)
 
 

@@ -43,11 +43,12 @@ def plan_epoch(spec: TrainSpec, examples: int) -> Plan:
 def estimate_step_seconds(spec: TrainSpec) -> float:
     """Arithmetic and memory traffic of one step at speeds a common device reaches; good to a factor of a few.
 
-    Each parameter costs 6 operations an image (2 forward, 4 backward) and 32 bytes a step (gradient, Adam's moments).
+    Each multiply-add of an image costs 6 operations (2 forward, 4 backward), each parameter 32 bytes a step (gradient,
+    Adam's moments).
     """
     speed = _SPEEDS.get(jax.default_backend(), _SPEEDS["gpu"])
-    parameters = parameter_count(spec.network)
-    flops, moved_bytes = 6 * parameters * spec.batch_size, 32 * parameters
+    multiplications = sum(shape.multiplications for shape in layer_shapes(spec.network))
+    flops, moved_bytes = 6 * multiplications * spec.batch_size, 32 * parameter_count(spec.network)
     return flops / speed.flops + moved_bytes / speed.bytes + speed.step_seconds
 
 

@@ -20,11 +20,10 @@ from model import network as net
 from model.data import Dataset, split
 from model.evaluate import MeanScores, mean_scores
 from model.losses import DivergedError, correct_per_example, loss_per_example
-from model.optimizers import direction, learning_rates
+from model.optimizers import learning_rates, transformation
 from model.plan import Plan, plan_epoch, total_steps
-from model.spec import Layer, Loss, Optimizer, TrainSpec
-
-CHUNK_SECONDS = 0.25
+from model.spec import Layer, Loss, TrainSpec
+from model.spec_optimizers import Optimizer
 
 
 class StepReport(BaseModel):
@@ -114,7 +113,7 @@ class _Training:
         self.spec = spec
         self.images, self.labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
         self.plan = plan_epoch(spec, len(dataset.labels))
-        self.rates = learning_rates(spec.optimizer, steps=total_steps(spec, len(dataset)))
+        self.rates = learning_rates(spec.optimizer, steps=total_steps(spec, len(dataset)), epochs=spec.epochs)
         init_key, self.train_key = jax.random.split(jax.random.key(spec.seed))
         self.state = initial_state(init_key, spec)
         self.compiled: Callable[..., tuple[TrainState, Totals]] | None = None
@@ -145,7 +144,7 @@ class _Training:
 def initial_state(key: Array, spec: TrainSpec) -> TrainState:
     """Consumes the key."""
     parameters = net.init(key, spec.network)
-    return TrainState(parameters, direction(spec.optimizer).init(parameters))
+    return TrainState(parameters, transformation(spec.optimizer).init(parameters))
 
 
 def step_config(spec: TrainSpec) -> StepConfig:
@@ -202,9 +201,10 @@ def train_step(
     """One mini-batch; counts: [B] bool, whether an example counts. A batch in which none does changes nothing."""
     gradient_of = jax.value_and_grad(_mean_loss, has_aux=True)
     (_, totals), gradient = gradient_of(state.parameters, images, labels, counts, key, config=config)
-    updates, optimizer_state = direction(config.optimizer).update(gradient, state.optimizer_state)
-    parameters = jax.tree.map(lambda value, update: value - rate * update, state.parameters, updates)
-    stepped = TrainState(parameters, optimizer_state)
+    updates, optimizer_state = transformation(config.optimizer).update(
+        gradient, state.optimizer_state, state.parameters, learning_rate=rate
+    )
+    stepped = TrainState(optax.apply_updates(state.parameters, updates), optimizer_state)
     return jax.tree.map(partial(jnp.where, totals.examples > 0), stepped, state), totals
 
 

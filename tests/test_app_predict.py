@@ -72,7 +72,7 @@ def test_the_leaderboard_has_every_model_best_first(service: Service) -> None:
 def test_presets_are_listed_with_the_spec_that_they_stand_for(service: Service) -> None:
     presets = {preset["name"]: preset for preset in service.get("/presets")["presets"]}
     assert presets["tutorial"]["spec"]["batch_size"] == 100
-    assert set(presets) == {"tutorial", "quick"}
+    assert set(presets) == {"tutorial", "quick", "convnet"}
 
 
 def test_the_page_is_served_with_a_strict_policy(service: Service) -> None:
@@ -92,11 +92,12 @@ def test_the_default_moves_to_a_better_model_until_it_is_pinned(tmp_path: Path) 
 
         pinned = service.http.put("/models/default", json={"model": small})
         assert (pinned.status_code, pinned.json()["id"], pinned.json()["aliases"]) == (200, small, ["default"])
+        assert [model["id"] for model in service.get("/models")["models"] if model["pinned"]] == [small]
         better = service.ended(service.train(**{**SMALL_SPEC, "epochs": 5}))["model"]
         assert service.get("/models/default")["id"] == small
         assert service.http.delete(f"/models/{small}").status_code == 409
 
         best = service.http.put("/models/default", json={"model": None})
-        assert best.json()["id"] == quick["id"]
+        assert (best.json()["id"], best.json()["pinned"]) == (quick["id"], False)
         assert service.http.delete(f"/models/{better}").status_code == 204
         assert service.http.get(f"/models/{better}").status_code == 404

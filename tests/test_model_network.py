@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,18 @@ from jax.test_util import check_grads
 from model import network as net
 from model.layers import ACTIVATIONS, layer_functions
 from model.losses import correct_per_example, loss_per_example
-from model.optimizers import direction, learning_rates
-from model.spec import Activation, ActivationLayer, Adam, CosineDecay, Dense, Dropout, Flatten, Layer, Sgd, TrainSpec
+from model.optimizers import learning_rates, transformation
+from model.spec import Activation, ActivationLayer, Dense, Dropout, Flatten, Layer, LossName, TrainSpec
+from model.spec_optimizers import (
+    Adam,
+    Constant,
+    CosineDecay,
+    ExponentialDecay,
+    OneCycle,
+    Optimizer,
+    Sgd,
+    StepDecay,
+)
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
 SOFTMAX = (Flatten(), Dense(units=10, activation="softmax"))
@@ -25,6 +36,12 @@ def test_an_activation_equals_its_formula(activation: Activation) -> None:
     x = np.linspace(-6, 6, 30, dtype=np.float64).reshape(3, 10)
     formula = {
         "linear": x,
+        "leaky_relu": np.where(x > 0, x, 0.2 * x),
+        "elu": np.where(x > 0, x, np.exp(x) - 1),
+        "gelu": 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))),
+        "silu": x / (1 + np.exp(-x)),
+        "softplus": np.log1p(np.exp(x)),
+        "hard_sigmoid": np.clip(x / 6 + 0.5, 0, 1),
         "sigmoid": 1 / (1 + np.exp(-x)),
         "tanh": np.tanh(x),
         "relu": np.maximum(x, 0),
@@ -80,17 +97,28 @@ LINEAR = (Flatten(), Dense(units=10))
     ("network", "loss"),
     [
         (SOFTMAX, "categorical_crossentropy"),
+        (SOFTMAX, "kl_divergence"),
+        (LINEAR, {"type": "categorical_crossentropy", "label_smoothing": 0.1}),
+        (LINEAR, "mean_absolute_error"),
+        (LINEAR, "hinge"),
         (SOFTMAX, "mean_squared_error"),
         (LINEAR, "categorical_crossentropy"),
         (SIGMOID, "mean_squared_error"),
     ],
 )
-def test_probabilities_sum_to_one_and_keep_the_outputs_order(network: tuple[Layer, ...], loss: str) -> None:
+def test_probabilities_sum_to_one_and_keep_the_outputs_order(network: tuple[Layer, ...], loss: object) -> None:
     logits = net.apply(net.init(jax.random.key(0), network), IMAGES, network=network)
     spec = TrainSpec.model_validate({"network": network, "loss": loss})
     probabilities = np.asarray(net.probabilities(logits, spec=spec))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(probabilities.argsort(axis=1), np.asarray(logits).argsort(axis=1))
+
+
+@pytest.mark.parametrize("loss", ["mean_squared_error", "hinge"])
+def test_outputs_that_are_all_low_still_name_their_largest(loss: str) -> None:
+    spec = TrainSpec.model_validate({"network": LINEAR, "loss": loss})
+    outputs = jnp.linspace(-3.0, -1.5, 10)[None, :]
+    assert int(net.probabilities(outputs, spec=spec).argmax()) == 9
 
 
 def test_outputs_trained_towards_one_and_zero_give_confidence() -> None:
@@ -115,26 +143,36 @@ def test_mean_squared_error_is_of_the_outputs_not_the_logits() -> None:
     assert float(losses[0]) == pytest.approx(0.25)  # every output is 0.5, half away from 0 or 1
 
 
+@pytest.mark.parametrize("loss", ["kl_divergence", "poisson"])
+def test_a_loss_of_probabilities_is_finite_where_the_label_has_none(loss: str) -> None:
+    def loss_of(logits: jax.Array) -> jax.Array:
+        return loss_per_example(logits, jnp.array([0]), loss=loss, network=SOFTMAX)[0]  # type: ignore[arg-type]
+
+    logits = jnp.zeros((1, 10)).at[0, 3].set(1e4)
+    assert math.isfinite(loss_of(logits))
+    assert np.isfinite(jax.grad(loss_of)(logits)).all()
+
+
 def test_correct_is_where_the_largest_output_is_the_label() -> None:
     logits = jnp.eye(10)[jnp.array([3, 4])]
     assert correct_per_example(logits, jnp.array([3, 5]), network=SOFTMAX).tolist() == [True, False]
 
 
-@pytest.mark.parametrize("loss", ["categorical_crossentropy", "mean_squared_error"])
-def test_a_losss_gradient_equals_its_finite_differences(loss: str) -> None:
+@pytest.mark.parametrize("loss", get_args(LossName))
+def test_a_losss_gradient_equals_its_finite_differences(loss: LossName) -> None:
     def mean_loss(logits: jax.Array) -> jax.Array:
-        return loss_per_example(logits, jnp.array([1, 2]), loss=loss, network=SOFTMAX).mean()  # type: ignore[arg-type]
+        return loss_per_example(logits, jnp.array([1, 2]), loss=loss, network=SOFTMAX).mean()
 
     check_grads(mean_loss, (jax.random.normal(jax.random.key(0), (2, 10)),), order=1, rtol=1e-2)
 
 
-def steps(optimizer: Sgd | Adam, gradients: list[float]) -> list[float]:
+def steps(optimizer: Optimizer, gradients: list[float]) -> list[float]:
     """The parameter after each step from 1.0."""
-    transformation, parameter = direction(optimizer), jnp.float32(1.0)
-    state, values = transformation.init(parameter), []
+    rule, parameter = transformation(optimizer), jnp.float32(1.0)
+    state, values = rule.init(parameter), []
     for gradient, rate in zip(gradients, learning_rates(optimizer, steps=len(gradients)), strict=True):
-        update, state = transformation.update(jnp.float32(gradient), state)
-        parameter -= rate * update
+        update, state = rule.update(jnp.float32(gradient), state, parameter, learning_rate=rate)
+        parameter += update
         values.append(float(parameter))
     return values
 
@@ -163,6 +201,38 @@ def test_adam_equals_its_papers_algorithm() -> None:
         parameter -= 0.01 * (mean / (1 - 0.9**step)) / (math.sqrt(variance / (1 - 0.999**step)) + 1e-7)
         expected.append(parameter)
     assert steps(Adam(learning_rate=0.01), GRADIENTS) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_warm_up_rises_in_a_line_and_the_schedule_starts_behind_it() -> None:
+    for schedule in (
+        Constant(learning_rate=0.4, warmup_steps=10),
+        StepDecay(initial_learning_rate=0.4, epochs_drop=3, warmup_steps=10),
+        ExponentialDecay(initial_learning_rate=0.4, decay_rate=0.1, warmup_steps=10),
+        CosineDecay(initial_learning_rate=0.4, warmup_steps=10),
+    ):
+        rates = learning_rates(Sgd(learning_rate=schedule), steps=50, epochs=5)
+        np.testing.assert_allclose(rates[:11], np.arange(11) * 0.04, rtol=1e-6)
+        without = Sgd(learning_rate=schedule.model_copy(update={"warmup_steps": 0}))
+        np.testing.assert_allclose(rates[10:], learning_rates(without, steps=40, epochs=4), rtol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10])
+def test_a_schedule_of_a_short_run_is_finite_and_never_above_its_peak(steps: int) -> None:
+    for schedule in (
+        OneCycle(max_learning_rate=0.4),
+        OneCycle(max_learning_rate=0.4, pct_start=0.5),
+        ExponentialDecay(initial_learning_rate=0.4, decay_rate=0.1, warmup_steps=3),
+        CosineDecay(initial_learning_rate=0.4, warmup_steps=1000),
+    ):
+        rates = learning_rates(Sgd(learning_rate=schedule), steps=steps)
+        assert rates.shape == (steps,)
+        assert ((rates >= 0) & (rates <= np.float32(0.4))).all()
+
+
+def test_one_cycle_is_at_its_peak_after_its_share_of_the_steps_and_at_its_end_in_the_last() -> None:
+    schedule = OneCycle(max_learning_rate=0.5, pct_start=0.25, div_factor=10, final_div_factor=100)
+    rates = learning_rates(Sgd(learning_rate=schedule), steps=1000)
+    assert (rates[0], rates.argmax(), rates[249], rates[-1]) == tuple(map(pytest.approx, (0.05, 249, 0.5, 0.0005)))
 
 
 def test_cosine_decay_goes_from_the_first_rate_to_its_share() -> None:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from model.network import parameter_count
-from model.spec import PRESETS, TrainRequest, TrainSpec, layer_shapes
+from model.spec import PRESETS, CategoricalCrossentropy, TrainRequest, TrainSpec, layer_shapes
 
 FLATTEN = {"type": "flatten"}
 
@@ -63,7 +63,10 @@ def test_a_preset_supplies_what_is_not_given() -> None:
         ("name", "two\nlines", "match pattern"),
         ("name", "x" * 101, "at most 100 characters"),
         ("dataset", "cifar10", "'mnist'"),
-        ("loss", "hinge", "'mean_squared_error'"),
+        ("loss", "huber", "'mean_squared_error'"),
+        ("loss", 3, "'mean_squared_error'"),
+        ("loss", {"type": "hinge"}, "'categorical_crossentropy'"),
+        ("loss", {"type": "categorical_crossentropy", "label_smoothing": 1.0}, "less than 1"),
         ("metrics", ["accuracy", "accuracy"], "at most 1 item"),
         ("optimizer", {"type": "newton"}, "'adam'"),
         ("network", [], "at least 1 item"),
@@ -75,6 +78,72 @@ def test_a_value_out_of_bounds_is_refused_by_its_field(field: str, value: Any, s
     loc, message = refusal(**{field: value})
     assert loc[0] == field
     assert says in message
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "path", "says"),
+    [
+        ({"type": "sgd", "momentum": 1.0}, "sgd.momentum", "less than 1"),
+        ({"type": "rmsprop", "rho": -0.1}, "rmsprop.rho", "greater than or equal to 0"),
+        ({"type": "adagrad", "initial_accumulator_value": -1}, "adagrad.initial_accumulator_value", "or equal to 0"),
+        ({"type": "adadelta", "epsilon": 0}, "adadelta.epsilon", "greater than or equal to"),
+        ({"type": "adamax", "beta_2": 1}, "adamax.beta_2", "less than 1"),
+        ({"type": "adamw", "weight_decay": 2}, "adamw.weight_decay", "less than or equal to 1"),
+        ({"type": "adamw", "weight_decay": None}, "adamw.weight_decay", "valid number"),
+        ({"type": "lion", "epsilon": 1e-7}, "lion.epsilon", "Extra inputs are not permitted"),
+        ({"type": "nadam", "clipnorm": 0}, "nadam.clipnorm", "greater than 0"),
+        ({"type": "adam", "clipnorm": 1, "clipvalue": 1}, "adam.clipvalue", "one way of clipping at a time"),
+        ({"type": "adam", "clipvalue": 1, "global_clipnorm": 1}, "adam.global_clipnorm", "null beside clipvalue"),
+    ],
+)
+def test_an_optimizers_field_out_of_bounds_is_refused_by_its_path(
+    optimizer: dict[str, Any], path: str, says: str
+) -> None:
+    loc, message = refusal(optimizer=optimizer)
+    assert ".".join(loc[1:]) == path
+    assert says in message
+
+
+@pytest.mark.parametrize(
+    ("schedule", "path", "says"),
+    [
+        ({"type": "polynomial"}, "", "a number, or a schedule whose type is 'constant', 'step_decay'"),
+        ({"initial_learning_rate": 0.1}, "", "a number, or a schedule whose type is"),
+        ("fast", "number", "valid number"),
+        ({"type": "constant", "learning_rate": 0}, "constant.learning_rate", "greater than 0"),
+        ({"type": "step_decay", "initial_learning_rate": 0.1, "drop": 1}, "step_decay.drop", "less than 1"),
+        (
+            {"type": "exponential_decay", "initial_learning_rate": 0.1, "decay_rate": 0.9, "decay_steps": 0},
+            *("exponential_decay.decay_steps", "greater than or equal to 1"),
+        ),
+        (
+            {"type": "cosine_decay", "initial_learning_rate": 0.1, "warmup_steps": -1},
+            *("cosine_decay.warmup_steps", "greater than or equal to 0"),
+        ),
+        ({"type": "one_cycle", "max_learning_rate": 0.1, "pct_start": 1}, "one_cycle.pct_start", "less than 1"),
+    ],
+)
+def test_a_schedule_out_of_bounds_is_refused_by_its_path(schedule: Any, path: str, says: str) -> None:
+    loc, message = refusal(optimizer={"type": "adam", "learning_rate": schedule})
+    assert loc[:3] == ("optimizer", "adam", "learning_rate")
+    assert ".".join(loc[3:]) == path
+    assert says in message
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss"), [("sigmoid", "kl_divergence"), ("linear", "poisson"), ("tanh", "categorical_crossentropy")]
+)
+def test_a_loss_that_the_outputs_do_not_fit_is_refused(activation: str, loss: str) -> None:
+    loc, message = refusal(network=[FLATTEN, dense(10, activation)], loss=loss)
+    assert loc == ("loss",)
+    assert message.startswith(f"Value error, {loss} needs a last layer with softmax")
+
+
+def test_label_smoothing_is_a_member_of_the_losss_object() -> None:
+    assert TrainSpec(loss="categorical_crossentropy").loss == "categorical_crossentropy"
+    spec = TrainSpec.model_validate({"loss": {"type": "categorical_crossentropy", "label_smoothing": 0.1}})
+    assert spec.loss == CategoricalCrossentropy(label_smoothing=0.1)
+    assert TrainSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 11.0, float("inf"), float("nan")])

@@ -14,7 +14,8 @@ from model.data import Dataset, Mnist, split
 from model.evaluate import mean_scores
 from model.losses import DivergedError, loss_per_example
 from model.plan import plan_epoch
-from model.spec import CosineDecay, TrainSpec
+from model.spec import TrainSpec
+from model.spec_optimizers import CosineDecay, OneCycle
 from model.train import (
     EpochReport,
     FitResult,
@@ -85,10 +86,10 @@ def test_reports_come_in_order_and_add_up(images: Dataset) -> None:
 
 
 def test_a_scan_equals_a_plain_loop_over_optax(images: Dataset) -> None:
-    settings = spec(epochs=1, optimizer={"type": "adam", "learning_rate": 0.01})
+    settings = spec(epochs=1, optimizer={"type": "sgd", "learning_rate": 0.1, "momentum": 0.9})
     training = _Training(settings, images)
     parameters = jax.tree.map(jnp.copy, training.state.parameters)
-    optimizer = optax.adam(0.01, eps=1e-7)
+    optimizer = optax.sgd(0.1, momentum=0.9)
     state = optimizer.init(parameters)
     key, _ = jax.random.split(jax.random.fold_in(training.train_key, 1))
     order = np.asarray(epoch_order(key, 1050, rows=training.plan.rows, batch_size=100))
@@ -139,19 +140,37 @@ def test_a_run_traces_its_step_once_and_a_new_learning_rate_does_not(images: Dat
     settings = spec(name="traced", batch_size=97)
     list(fit(settings, images))
     traced = train_chunk._cache_size()
-    schedule = CosineDecay(initial_learning_rate=0.1)
-    list(fit(spec(batch_size=97, epochs=3, seed=4, optimizer={"type": "adam", "learning_rate": schedule}), images))
+    for schedule in (CosineDecay(initial_learning_rate=0.1), OneCycle(max_learning_rate=0.1)):
+        list(fit(spec(batch_size=97, epochs=3, seed=4, optimizer={"type": "adam", "learning_rate": schedule}), images))
     assert train_chunk._cache_size() == traced
 
 
+HEART = {"adadelta": 10.0, "adagrad": 0.1, "lion": 0.002, "sgd": 0.5}  # learning rates; 0.01 for the others
+SMOOTHED = {"type": "categorical_crossentropy", "label_smoothing": 0.1}
+
+
 @pytest.mark.parametrize(
-    "optimizer", [{"type": "adam"}, {"type": "sgd", "momentum": 0.9, "nesterov": True}, {"type": "sgd"}]
+    ("optimizer", "loss"),
+    [
+        ({"type": "adam"}, "categorical_crossentropy"),
+        ({"type": "adam", "clipnorm": 0.1}, SMOOTHED),
+        ({"type": "sgd"}, "categorical_crossentropy"),
+        ({"type": "sgd", "momentum": 0.9, "nesterov": True}, "mean_squared_error"),
+        ({"type": "rmsprop", "momentum": 0.5, "centered": True}, "mean_squared_error"),
+        ({"type": "adagrad"}, "categorical_crossentropy"),
+        ({"type": "adadelta"}, "poisson"),
+        ({"type": "adamax", "clipvalue": 0.1}, "kl_divergence"),
+        ({"type": "nadam"}, "mean_absolute_error"),
+        ({"type": "adamw", "global_clipnorm": 1.0}, "hinge"),
+        ({"type": "lion", "weight_decay": 0.1}, "categorical_crossentropy"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else part["type"],
 )
-@pytest.mark.parametrize("loss", ["categorical_crossentropy", "mean_squared_error"])
-def test_one_batch_can_be_learned_by_heart(images: Dataset, optimizer: dict[str, Any], loss: str) -> None:
-    rate = {"learning_rate": 0.01 if optimizer["type"] == "adam" else 0.5}
+def test_one_batch_can_be_learned_by_heart(images: Dataset, optimizer: dict[str, Any], loss: object) -> None:
+    rate = {"learning_rate": HEART.get(optimizer["type"], 0.01)}
     few = Dataset(images.images[:20], images.labels[:20])
-    settings = spec(epochs=300, batch_size=20, loss=loss, optimizer={**optimizer, **rate})
+    last = {**SMALL[-1], "activation": "linear" if loss == "hinge" else "softmax"}
+    settings = spec(network=[*SMALL[:-1], last], epochs=300, batch_size=20, loss=loss, optimizer={**optimizer, **rate})
     assert mean_scores(trained(list(fit(settings, few))), few, settings).accuracy == 1.0
 
 

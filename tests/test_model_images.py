@@ -1,0 +1,155 @@
+"""Layers that look at images equal plain loops over pixels, in value and gradient, on every backend's path."""
+
+import itertools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.test_util import check_grads
+from pydantic import TypeAdapter
+
+from model.layers import convolve_by_windows, layer_functions
+from model.spec import Layer, TrainSpec
+
+RANDOM = np.random.default_rng(0)
+SIZES = [(1, 1), (2, 2), (3, 1), (3, 2), (5, 3), (2, 3)]  # of window and stride
+
+
+def layer(**fields: Any) -> Layer:
+    return TypeAdapter(Layer).validate_python(fields)
+
+
+def places(size: int, side: int, stride: int, padding: str) -> list[range]:
+    """Where the window lies along one axis, as Keras' documentation has it."""
+    if padding == "valid":
+        return [range(start, start + side) for start in range(0, size - side + 1, stride)]
+    count = math.ceil(size / stride)
+    before = max((count - 1) * stride + side - size, 0) // 2
+    return [range(start * stride - before, start * stride - before + side) for start in range(count)]
+
+
+def loop(x: np.ndarray, side: int, stride: int, padding: str, summarise: Any) -> np.ndarray:
+    """summarise(pixels [n, C], their places in the window) at every place of the window."""
+    height, width = x.shape[1:3]
+    rows, columns = (places(size, side, stride, padding) for size in (height, width))
+    result = []
+    for image, ys, xs in itertools.product(x, rows, columns):
+        inside = [(y, z) for y in range(side) for z in range(side) if 0 <= ys[y] < height and 0 <= xs[z] < width]
+        result.append(summarise(np.array([image[ys[y], xs[z]] for y, z in inside]), inside))
+    return np.array(result).reshape(len(x), len(rows), len(columns), -1)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("side", "stride"), SIZES)
+def test_a_convolution_equals_a_loop_over_pixels(side: int, stride: int, padding: str) -> None:
+    x = RANDOM.normal(size=(2, 7, 6, 3)).astype(np.float32)
+    spec = layer(type="conv2d", filters=4, kernel_size=side, strides=stride, padding=padding, activation="tanh")
+    parameters = layer_functions(spec).init(jax.random.key(0), spec, (7, 6, 3))
+    parameters["bias"] = jnp.arange(4.0)
+    kernel = np.asarray(parameters["kernel"], np.float64)
+
+    def dot(pixels: np.ndarray, inside: list[tuple[int, int]]) -> np.ndarray:
+        products = [pixel @ kernel[place] for pixel, place in zip(pixels, inside, strict=True)]
+        return np.sum(products, axis=0) + np.arange(4)
+
+    expected = np.tanh(loop(x, side, stride, padding, dot))
+    actual = layer_functions(spec).apply(parameters, jnp.asarray(x), None, spec)
+    assert actual.shape[1:] == spec.output_shape((7, 6, 3))
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("side", "stride"), SIZES)
+def test_a_convolution_by_windows_equals_xlas_in_value_and_gradient(side: int, stride: int, padding: Any) -> None:
+    x, kernel = (jnp.asarray(RANDOM.normal(size=shape), jnp.float32) for shape in ((2, 7, 6, 3), (side, side, 3, 4)))
+
+    def by_xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        layout = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(x, kernel, (stride, stride), padding.upper(), dimension_numbers=layout)
+
+    def by_windows(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return convolve_by_windows(x, kernel, strides=stride, padding=padding)
+
+    np.testing.assert_allclose(by_windows(x, kernel), by_xla(x, kernel), atol=1e-5)
+    gradients = [
+        jax.grad(lambda x, kernel, f=convolve: jnp.sum(jnp.sin(f(x, kernel))), argnums=(0, 1))(x, kernel)
+        for convolve in (by_windows, by_xla)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("side", "stride"), SIZES)
+@pytest.mark.parametrize(("kind", "summarise"), [("max_pooling2d", np.max), ("average_pooling2d", np.mean)])
+def test_pooling_equals_a_loop_over_pixels(kind: str, summarise: Any, side: int, stride: int, padding: str) -> None:
+    x = RANDOM.normal(size=(2, 7, 6, 3)).astype(np.float32) - 5  # below zero, so that padding would show
+    spec = layer(type=kind, pool_size=side, strides=stride, padding=padding)
+    expected = loop(x, side, stride, padding, lambda pixels, _: summarise(pixels, axis=0))
+    apply = layer_functions(spec).apply
+    actual = apply({}, jnp.asarray(x), None, spec)
+    assert actual.shape[1:] == spec.output_shape((7, 6, 3))
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+    check_grads(lambda x: apply({}, x, None, spec), (jnp.asarray(x),), order=1, modes=["rev"], atol=0.05, rtol=0.05)
+
+
+def test_a_window_moves_by_its_own_side_unless_told_otherwise() -> None:
+    assert layer(type="max_pooling2d", pool_size=3).output_shape((28, 28, 4)) == (9, 9, 4)
+
+
+def test_global_average_pooling_is_the_mean_of_each_channel() -> None:
+    x = RANDOM.normal(size=(2, 7, 6, 3)).astype(np.float32)
+    spec = layer(type="global_average_pooling2d")
+    actual = layer_functions(spec).apply({}, jnp.asarray(x), None, spec)
+    np.testing.assert_allclose(actual, x.mean(axis=(1, 2)), atol=1e-6)
+    assert spec.output_shape((7, 6, 3)) == (3,)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "deviation"),
+    [
+        ("glorot_uniform", math.sqrt(2 / (9 * 64 + 9 * 128))),
+        ("glorot_normal", math.sqrt(2 / (9 * 64 + 9 * 128))),
+        ("he_uniform", math.sqrt(2 / (9 * 64))),
+        ("he_normal", math.sqrt(2 / (9 * 64))),
+        ("lecun_uniform", math.sqrt(1 / (9 * 64))),
+        ("lecun_normal", math.sqrt(1 / (9 * 64))),
+        ("zeros", 0.0),
+    ],
+)
+def test_a_kernel_starts_with_its_initializers_spread(initializer: str, deviation: float) -> None:
+    spec = layer(type="conv2d", filters=128, kernel_initializer=initializer)
+    kernel = np.asarray(layer_functions(spec).init(jax.random.key(0), spec, (28, 28, 64))["kernel"])
+    assert kernel.std() == pytest.approx(deviation, rel=0.01)
+
+
+def test_an_orthogonal_kernel_keeps_lengths() -> None:
+    spec = layer(type="dense", units=32, kernel_initializer="orthogonal")
+    kernel = np.asarray(layer_functions(spec).init(jax.random.key(0), spec, (64,))["kernel"])
+    np.testing.assert_allclose(kernel.T @ kernel, np.eye(32), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        ([{"type": "flatten"}, {"type": "conv2d", "filters": 8}], "layer 1 (conv2d): it needs an image, not 784"),
+        ([{"type": "flatten"}, {"type": "max_pooling2d"}], "layer 1 (max_pooling2d): it needs an image, not 784"),
+        (
+            [{"type": "max_pooling2d", "pool_size": 14}, {"type": "conv2d", "filters": 8}],
+            "layer 1 (conv2d): its window of 3 × 3 does not fit into 2 × 2 × 1",
+        ),
+        ([{"type": "conv2d", "filters": 8}, {"type": "dense", "units": 10}], "layer 1 (dense): it needs a flat input"),
+        (
+            [{"type": "flatten"}, {"type": "global_average_pooling2d"}],
+            "layer 1 (global_average_pooling2d): it needs an image, not 784; put it in the flatten's place",
+        ),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused_with_index_and_reason(network: list[Any], says: str) -> None:
+    with pytest.raises(ValueError, match=r"network") as caught:
+        TrainSpec.model_validate({"network": network})
+    assert says in str(caught.value)
