@@ -65,6 +65,7 @@ class Jobs:
         prepare(path)
         self._client = DBOSClient(system_database_url=_url(path))
         self._max_queued_runs = max_queued_runs
+        self._feeds: dict[str, _Feed] = {}
         self._enqueuing = asyncio.Lock()  # the count is of this moment until the run is in the queue
 
     def close(self) -> None:
@@ -100,7 +101,7 @@ class Jobs:
 
     async def run(self, run: str) -> Run:
         status = await self._status(run)
-        snapshot = await self._snapshot(run)
+        snapshot = await (self._replay if _state(status) == RunState.CANCELLED else self._snapshot)(run)
         return Run(**_summary(status, await self._waiting(), snapshot), history=snapshot["history"])
 
     async def runs(self, *, limit: int, offset: int) -> RunList:
@@ -128,10 +129,20 @@ class Jobs:
 
     async def events(self, run: str, *, offset: int = 0) -> AsyncIterator[Event]:
         """The run's progress from an offset on, as it is written, until the run ends."""
-        values = self._client.read_stream_async(run, STREAM, offset=offset, polling_interval_sec=POLL_SECONDS)
-        async for value in values:
-            yield Event(offset, value["kind"], value["data"])
-            offset += 1
+        feed = self._feeds.get(run)
+        if feed is None:
+            feed = self._feeds[run] = _Feed(
+                self._client.read_stream_async(run, STREAM, polling_interval_sec=POLL_SECONDS)
+            )
+        feed.watchers += 1
+        try:
+            async for event in feed.follow(offset):
+                yield event
+        finally:
+            feed.watchers -= 1
+            if feed.watchers == 0:
+                self._feeds.pop(run, None)
+                feed.close()
 
     async def end(self, run: str) -> RunEnd:
         return _end(await self._status(run))
@@ -150,10 +161,63 @@ class Jobs:
         return [status.workflow_id for status in sorted(statuses, key=_queue_order)]
 
     async def _snapshot(self, run: str) -> dict[str, Any]:
-        return await self._client.get_event_async(run, SNAPSHOT, timeout_seconds=0) or _NO_SNAPSHOT
+        return await self._client.get_event_async(run, SNAPSHOT, timeout_seconds=0) or _no_snapshot()
+
+    async def _replay(self, run: str) -> dict[str, Any]:
+        """The snapshot of a cancelled run, whose worker could save no last one, from its whole stream."""
+        snapshot = await self._snapshot(run)
+        async for event in self.events(run):
+            _add(snapshot, event.kind, event.data)
+        return snapshot
 
 
-_NO_SNAPSHOT: dict[str, Any] = {"progress": None, "history": []}
+class _Feed:
+    """The one reader of a run's stream in this process; whoever watches the run is served from what it has read."""
+
+    def __init__(self, values: AsyncIterator[Any]) -> None:
+        self.watchers = 0
+        self._events: list[Event] = []
+        self._ended = False
+        self._news = asyncio.Event()
+        self._reading = asyncio.create_task(self._read(values))
+
+    async def follow(self, offset: int) -> AsyncIterator[Event]:
+        while offset < len(self._events) or not self._ended:
+            for event in self._events[offset:]:
+                yield event
+                offset += 1
+            if offset >= len(self._events) and not self._ended:  # behind the end: a reader may be ahead of this process
+                await self._news.wait()
+        await self._reading  # raises what ended the reading early
+
+    def close(self) -> None:
+        self._reading.cancel()
+
+    async def _read(self, values: AsyncIterator[Any]) -> None:
+        try:
+            async for value in values:
+                self._events.append(Event(len(self._events), value["kind"], value["data"]))
+                self._announce()
+        finally:
+            self._ended = True
+            self._announce()
+
+    def _announce(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+def _no_snapshot() -> dict[str, Any]:
+    return {"started_at": None, "progress": None, "history": []}
+
+
+def _add(snapshot: dict[str, Any], kind: str, data: dict[str, Any]) -> None:
+    """A run that was begun again repeats epochs: the last report of each holds."""
+    if kind == "progress":
+        snapshot["progress"] = data
+    else:
+        earlier = [epoch for epoch in snapshot["history"] if epoch["epoch"] < data["epoch"]]
+        snapshot["history"] = [*earlier, data]
 
 
 def new_run_id() -> str:
@@ -189,7 +253,7 @@ def _summary(status: WorkflowStatus, waiting: list[str], snapshot: dict[str, Any
         "state": end.state,
         "queue_position": waiting.index(run) + 1 if run in waiting else None,
         "created_at": status.attributes["created_at"],
-        "started_at": _time(status.dequeued_at),
+        "started_at": snapshot["started_at"] or _time(status.dequeued_at),
         "ended_at": _time(status.completed_at),
         "spec": spec,
         "progress": snapshot["progress"],
@@ -226,10 +290,8 @@ def serve(path: Path, executor: str, train: Train) -> None:
     @DBOS.step(name="train_step", preemptible=True)
     async def train_step(run: str, spec: dict[str, Any]) -> dict[str, Any]:
         recorder = _Recorder()
-        try:
-            end = await train(run, TrainSpec.model_validate(spec), recorder.record)
-        finally:
-            await recorder.save()
+        end = await train(run, TrainSpec.model_validate(spec), recorder.record)
+        await recorder.save()
         return end.model_dump(mode="json")
 
     @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_ATTEMPTS)
@@ -250,15 +312,13 @@ class _Recorder:
     """Writes a run's events to its stream, and what they add up to beside it, so that a look needs no replay."""
 
     def __init__(self) -> None:
-        self._snapshot: dict[str, Any] = {"progress": None, "history": []}
+        # The queue forgets when a run was started once it is cancelled.
+        self._snapshot = {**_no_snapshot(), "started_at": datetime.now(UTC).isoformat()}
         self._saved = 0.0
 
     async def record(self, kind: str, data: dict[str, Any]) -> None:
         await DBOS.write_stream_async(STREAM, {"kind": kind, "data": data})
-        if kind == "epoch":
-            self._snapshot["history"].append(data)
-        else:
-            self._snapshot["progress"] = data
+        _add(self._snapshot, kind, data)
         if time.monotonic() - self._saved >= SNAPSHOT_SECONDS:
             await self.save()
 

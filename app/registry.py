@@ -210,7 +210,7 @@ def _follow_the_best(connection: sa.Connection) -> None:
 
 
 def _infos(connection: sa.Connection, query: sa.Select[Any]) -> list[ModelInfo]:
-    aliases = connection.execute(sa.select(_aliases.c.model, _aliases.c.name)).all()
+    aliases = connection.execute(sa.select(_aliases)).all()
     return [_info(row, aliases) for row in connection.execute(query)]
 
 
@@ -228,4 +228,5 @@ def _info(row: Any, aliases: Sequence[Any]) -> ModelInfo:
             validation_accuracy=row.validation_accuracy,
         ),
         aliases=[alias.name for alias in aliases if alias.model == row.id],
+        pinned=any(alias.pinned for alias in aliases if alias.model == row.id),
     )

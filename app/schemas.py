@@ -109,6 +109,7 @@ class ModelInfo(Wire):
     parameters: int = Field(description="How many numbers were trained", examples=[648010])
     scores: Scores = Field(description="How good it is")
     aliases: list[str] = Field(description="Names that point to it", examples=[["default"]])
+    pinned: bool = Field(description="Somebody has pinned it as the default", examples=[False])
 
 
 class ModelList(Wire):

@@ -97,6 +97,7 @@ class Worker:
             if self._stopping.is_set():
                 await _forever()  # the run is the next worker's, and this process is about to end
             end = RunEnd(state=RunState.FAILED, error=_crash(status))
+            _log.error("%s", end.error)
         return end
 
     def stop(self) -> None:
@@ -139,7 +140,7 @@ async def _relay(messages: asyncio.StreamReader, record: jobs.Record) -> RunEnd 
 def _crash(status: int) -> str:
     reason = f"by signal {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
     hint = "; the machine may be out of memory" if status == -signal.SIGKILL else ""
-    return f"the training process ended {reason}{hint}; the service's log says more"
+    return f"the training process ended {reason}{hint}"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,19 @@ def test_the_stream_replays_a_run_and_resumes_behind_the_last_event(service: Ser
     assert list(events(service, run["id"], last_event_id=len(whole) - 2)) == whole[-1:]
 
 
+def test_many_watchers_of_a_run_see_the_same_events(service: Service) -> None:
+    run = service.train(**{**SMALL_SPEC, "epochs": 50})
+
+    def watch(last_event_id: int | None) -> list[Event]:
+        return list(events(service, run, last_event_id))
+
+    with ThreadPoolExecutor(20) as pool:
+        seen = list(pool.map(watch, [None] * 15 + [2] * 5))
+    assert all(other == seen[0] for other in seen[:15])
+    assert all(other == seen[0][3:] for other in seen[15:])
+    assert [data["epoch"] for kind, _, data in seen[0] if kind == "epoch"] == list(range(1, 51))
+
+
 def test_a_long_run_sends_progress_every_second_until_it_is_cancelled(service: Service) -> None:
     run = service.train(**LONG_SPEC)
     service.wait_for_state(run, "running")
@@ -161,8 +175,13 @@ def test_a_cancelled_run_keeps_every_epoch_that_it_reported(service: Service) ->
     run = service.train(**{**SMALL_SPEC, "epochs": 1000, "batch_size": 100})
     wait_for(lambda: len(service.get(f"/train/{run}")["history"]) > 2)
     service.http.post(f"/train/{run}/cancel")
-    streamed = [data["epoch"] for kind, _, data in events(service, run) if kind == "epoch"]
-    wait_for(lambda: [epoch["epoch"] for epoch in service.get(f"/train/{run}")["history"]] == streamed, 5)
+
+    def streamed() -> list[int]:
+        return [data["epoch"] for kind, _, data in events(service, run) if kind == "epoch"]
+
+    wait_for(lambda: [epoch["epoch"] for epoch in service.get(f"/train/{run}")["history"]] == streamed(), 5)
+    cancelled = service.get(f"/train/{run}")
+    assert cancelled["created_at"] <= cancelled["started_at"] <= cancelled["ended_at"]
 
 
 def test_a_training_that_diverges_fails_and_says_where(service: Service) -> None:
