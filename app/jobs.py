@@ -5,6 +5,7 @@ what the given function reports about them. A run is a DBOS workflow with the ru
 """
 
 import asyncio
+import contextlib
 import secrets
 import sqlite3
 import time
@@ -144,8 +145,15 @@ class Jobs:
                 self._feeds.pop(run, None)
                 feed.close()
 
-    async def end(self, run: str) -> RunEnd:
-        return _end(await self._status(run))
+    async def end(self, run: str) -> RunEnd | None:
+        """How the run ended; None while it goes on."""
+        end = _end(await self._status(run))
+        return None if end.state in _ACTIVE else end
+
+    def release_watchers(self) -> None:
+        """Ends every stream where it is; its reader may resume at another process."""
+        for feed in self._feeds.values():
+            feed.close()
 
     async def _status(self, run: str) -> WorkflowStatus:
         statuses = await self._client.list_workflows_async(name=WORKFLOW, workflow_ids=[run])
@@ -188,7 +196,8 @@ class _Feed:
                 offset += 1
             if offset >= len(self._events) and not self._ended:  # behind the end: a reader may be ahead of this process
                 await self._news.wait()
-        await self._reading  # raises what ended the reading early
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._reading  # raises what ended the reading early
 
     def close(self) -> None:
         self._reading.cancel()

@@ -35,7 +35,6 @@ PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
 }
-SHUTDOWN_SECONDS = 2  # for open event streams: their readers resume at the next process
 
 
 class Service(FastAPI):
@@ -65,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Inkling",
         summary="Trains digit classifiers and serves them",
         version=version("inkling"),
-        lifespan=lambda app: _lifespan(settings),
+        lifespan=lambda app: _lifespan(app, settings),
         max_body_size=settings.max_body_bytes,
         docs_url=None,  # its page is loaded from a CDN; /openapi.json is here
         redoc_url=None,
@@ -79,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(settings: Settings) -> AsyncIterator[State]:
+async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[State]:
     use_compilation_cache(settings.cache_dir)
     registry = Registry(settings.registry_path)
     jobs = Jobs(settings.queue_path, max_queued_runs=settings.max_queued_runs)
@@ -87,6 +86,7 @@ async def _lifespan(settings: Settings) -> AsyncIterator[State]:
     if not registry.models():
         await jobs.enqueue_first(PRESETS[FIRST_PRESET].spec)
     await predictor.try_refresh()  # a restarted API answers its first request with a warm model
+    app.state.release_watchers = jobs.release_watchers
     following = asyncio.create_task(predictor.follow_default(settings.default_poll_seconds))
     yield State(settings=settings, jobs=jobs, registry=registry, predictor=predictor)
     following.cancel()
@@ -99,6 +99,18 @@ async def _page() -> FileResponse:
     return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
 
 
+class Server(uvicorn.Server):
+    """Ends event streams as soon as it is told to stop; uvicorn by itself waits for them, then cuts them off."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+        self.app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.app.state.release_watchers()
+        await super().shutdown(sockets)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="descriptor of the listening socket")
@@ -106,13 +118,7 @@ def main() -> None:
     settings = Settings()
     logs.configure("api", settings)
     end_with_parent()
-    config = uvicorn.Config(
-        create_app(settings),
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
-    uvicorn.Server(config).run(sockets=[listening])
+    Server(create_app(settings)).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -234,6 +234,20 @@ def test_a_run_outlasts_more_restarts_than_failures_are_forgiven(tmp_path: Path)
             assert service.get(f"/train/{run}")["state"] == "running"
 
 
+def test_an_open_stream_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        service.ready()
+        run = service.train(**LONG_SPEC)
+        service.wait_for_state(run, "running")
+        stream = events(service, run)
+        next(stream)
+        service.process.terminate()
+        started = time.monotonic()
+        assert all(kind != "end" for kind, _, _ in stream)
+        service.process.wait(12)
+        assert time.monotonic() - started < 2.0
+
+
 def test_a_signal_ends_a_download_too(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/"

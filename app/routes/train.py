@@ -81,7 +81,8 @@ async def watch_run(
     first = 0 if last_event_id is None else last_event_id + 1
     async for event in jobs.events(existing.id, offset=first):
         yield ServerSentEvent(event=event.kind, id=str(event.offset), data=event.data)
-    yield ServerSentEvent(event="end", data=await jobs.end(existing.id))
+    if end := await jobs.end(existing.id):
+        yield ServerSentEvent(event="end", data=end)
 
 
 @router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(404, 409))
