@@ -14,7 +14,7 @@
  *   started_at: string | null, ended_at: string | null, spec: TrainSpec, progress: Progress | null,
  *   model: string | null, error: string | null}} RunSummary */
 /** @typedef {RunSummary & {history: EpochReport[]}} Run */
-/** @typedef {{id: string, name: string, run: string, created_at: string, parameters: number, aliases: string[],
+/** @typedef {{id: string, name: string, run: string, created_at: string, parameters: number, aliases: string[], pinned: boolean,
  *   scores: {loss: number, accuracy: number, validation_loss: number | null, validation_accuracy: number | null}}} Model */
 /** @typedef {{digit: number, confidence: number, probabilities: number[], model: string, seen?: number[][]}} Prediction */
 /** @typedef {{confidence: number | null, accuracy: number | null, count: number}} CalibrationBin */
@@ -25,8 +25,8 @@
  *   hardest: {index: number, label: number, digit: number, confidence: number, image: string}[]}} Evaluation */
 /** @typedef {{loc: (string | number)[], msg: string}} FieldError */
 /** @typedef {{preset: string, name?: string, batch_size: number | null, epochs: number | null, optimizer: object, seed: number | null}} TrainRequest */
-/** @typedef {{onProgress: (progress: Progress) => void, onEpoch: (report: EpochReport) => void,
- *   onEnd: () => void, onConnection: (connected: boolean) => void}} RunListener */
+/** @typedef {{onProgress: (progress: Progress, offset: number) => void, onEpoch: (report: EpochReport, offset: number) => void,
+ *   onEnd: () => void, onConnection: (connected: boolean) => void}} RunListener  `offset`: the event's place in the run's */
 
 const PATIENCE_MS = 30_000;
 const RECONNECT_MS = 3_000;
@@ -75,7 +75,7 @@ export const models = async () => (await request("/models")).models;
 /** @param {string} id @returns {Promise<void>} */
 export const deleteModel = (id) => request(`/models/${encodeURIComponent(id)}`, { method: "DELETE" });
 
-/** @param {string} id @returns {Promise<Model>} */
+/** @param {string | null} id  null leaves the choice to the service, which takes the best @returns {Promise<Model>} */
 export const makeDefault = (id) => request("/models/default", json("PUT", { model: id }));
 
 /** @param {string} id */
@@ -118,8 +118,8 @@ export function follow(id, listener) {
   const open = () => {
     source = new EventSource(`/train/${encodeURIComponent(id)}/events`);
     source.addEventListener("open", connected);
-    source.addEventListener("progress", (event) => listener.onProgress(JSON.parse(event.data)));
-    source.addEventListener("epoch", (event) => listener.onEpoch(JSON.parse(event.data)));
+    source.addEventListener("progress", (event) => listener.onProgress(JSON.parse(event.data), offset(event)));
+    source.addEventListener("epoch", (event) => listener.onEpoch(JSON.parse(event.data), offset(event)));
     source.addEventListener("end", () => {
       stop();
       listener.onEnd();
@@ -134,6 +134,9 @@ export function follow(id, listener) {
   open();
   return stop;
 }
+
+/** @param {MessageEvent} event */
+const offset = (event) => Number(event.lastEventId);
 
 /** @param {string} path @param {RequestInit} [options] @returns {Promise<any>} */
 async function request(path, options) {

@@ -8,7 +8,11 @@ import { grayscalePng } from "./png.js";
 
 /** Share of the sheet's side; about what a marker on MNIST's 20-pixel box comes to. */
 const LINE_WIDTH = 0.08;
+/** Of a small drawing's longer side: no thicker in the snapshot than a marker would be, lest the strokes run together. */
+const SMALL_LINE_WIDTH = 0.17;
 const SNAPSHOT_SIDE = 112;
+/** How much more than the ink a snapshot shows. */
+const SNAPSHOT_ROOM = 2;
 const PICTURE_SIDE = 448;
 const WRITING_MS = 450;
 
@@ -182,8 +186,33 @@ function strokesSnapshot(strokes) {
   const context = sheetOf(SNAPSHOT_SIDE, SNAPSHOT_SIDE);
   context.fillStyle = "white";
   context.fillRect(0, 0, SNAPSHOT_SIDE, SNAPSHOT_SIDE);
-  paintStrokes(context, strokes, "black");
+  const { shown, lineWidth } = enlarged(strokes);
+  paintStrokes(context, shown, "black", lineWidth);
   return grayscalePng(context.getImageData(0, 0, SNAPSHOT_SIDE, SNAPSHOT_SIDE));
+}
+
+/**
+ * A small drawing as large as the sheet, with a pen to match; a large one stays as it is.
+ * @param {readonly Stroke[]} strokes
+ * @returns {{shown: Stroke[], lineWidth: number}}
+ */
+function enlarged(strokes) {
+  const [xs, ys] = [extent(strokes, 0), extent(strokes, 1)];
+  const size = Math.max(xs.length, ys.length);
+  const pen = Math.max(1 / SNAPSHOT_SIDE, Math.min(LINE_WIDTH, SMALL_LINE_WIDTH * size)); // a dot has no size
+  const side = Math.min(1, SNAPSHOT_ROOM * (size + pen));
+  const [left, top] = side === 1 ? [0, 0] : [xs.middle - side / 2, ys.middle - side / 2];
+  const shown = strokes.map((stroke) =>
+    stroke.map(([x, y]) => /** @type {const} */ ([(x - left) / side, (y - top) / side])),
+  );
+  return { shown, lineWidth: pen / side };
+}
+
+/** @param {readonly Stroke[]} strokes @param {0 | 1} axis */
+function extent(strokes, axis) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const point of strokes.flat()) [low, high] = [Math.min(low, point[axis]), Math.max(high, point[axis])];
+  return { length: high - low, middle: (low + high) / 2 };
 }
 
 /** What is transparent stays so: the service reads alpha as ink. @param {ImageBitmap} picture @returns {Promise<Blob>} */
@@ -225,10 +254,15 @@ function firstPart(strokes, share) {
   return shown.filter((stroke) => stroke.length > 0);
 }
 
-/** @param {CanvasRenderingContext2D} context @param {readonly Stroke[]} strokes @param {string} color */
-function paintStrokes(context, strokes, color) {
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {readonly Stroke[]} strokes
+ * @param {string} color
+ * @param {number} [lineWidth]  in units of the sheet's side
+ */
+function paintStrokes(context, strokes, color, lineWidth = LINE_WIDTH) {
   const side = context.canvas.width;
-  context.lineWidth = LINE_WIDTH * side;
+  context.lineWidth = lineWidth * side;
   context.lineCap = context.lineJoin = "round";
   context.strokeStyle = color;
   for (const stroke of strokes) {

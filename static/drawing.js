@@ -33,13 +33,21 @@ export class DrawingBoard {
 
   /** Lays the first picture among the files on the sheet. @param {Iterable<File>} files @returns {Promise<void>} */
   async takeFiles(files) {
-    const picture = [...files].find((file) => file.type.startsWith("image/"));
-    if (!picture) return;
+    const [first, ...others] = files;
+    if (!first) return;
+    const picture = [first, ...others].find((file) => file.type.startsWith("image/"));
+    if (!picture) return this.#refuse(`“${first.name}” is not a picture.`);
     try {
       this.canvas.lay(await readPicture(picture));
     } catch {
-      say(this.#message, `“${picture.name}” is not a picture that this browser can read.`);
+      this.#refuse(`“${picture.name}” is not a picture that this browser can read.`);
     }
+  }
+
+  /** An empty sheet, lest what was there pass for the file; undo brings it back. @param {string} reason */
+  #refuse(reason) {
+    this.canvas.clear();
+    say(this.#message, reason);
   }
 
   /** @param {KeyboardEvent} event */

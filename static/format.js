@@ -5,6 +5,7 @@
 /** @typedef {import("./api.js").TrainSpec} TrainSpec */
 
 const NARROW_SPACE = "\u202f";
+const HARD_SPACE = "\u00a0";
 const wholes = new Intl.NumberFormat("en");
 const threeDigits = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 const dates = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
@@ -21,8 +22,14 @@ export const percent = (share, digits = 2) => `${(100 * share).toFixed(digits)}$
 
 /** A probability, never rounded to a certainty. @param {number} probability  0 to 1 */
 export function sureness(probability) {
-  if (probability > 0.999) return `> 99.9${NARROW_SPACE}%`;
+  if (probability > 0.999) return `>${NARROW_SPACE}99.9${NARROW_SPACE}%`;
   return percent(probability, 1);
+}
+
+/** The same in whole percents, for a crowded place. @param {number} probability  0 to 1 */
+export function shortSureness(probability) {
+  if (probability >= 0.995) return `>${NARROW_SPACE}99${NARROW_SPACE}%`;
+  return percent(probability, 0);
 }
 
 /** @param {number} seconds */
@@ -57,7 +64,7 @@ export function layer({ type, ...settings }) {
 }
 
 /** What is left to its usual value needs no word. */
-const UNSAID = new Set(["linear", "valid", "same", "none"]);
+const UNSAID = new Set(["linear", "valid", "same", "none", "glorot_uniform", "zeros"]);
 
 /** @param {string} name @param {unknown} value @returns {string} */
 function setting(name, value) {
@@ -76,11 +83,15 @@ function sized(name, value) {
 /** @param {string} identifier */
 export const words = (identifier) => identifier.replaceAll("_", " ");
 
-/** What one sees of a spec at a glance. @param {TrainSpec} spec */
+/** What one sees of a spec at a glance; it breaks within a schedule's name only. @param {TrainSpec} spec */
 export function spec({ optimizer, batch_size, epochs }) {
   const rate = learningRate(optimizer.learning_rate);
-  return `${optimizer.type} ${rate} · batch ${count(batch_size)} · ${count(epochs)} ${epochs === 1 ? "epoch" : "epochs"}`;
+  const length = `${count(epochs)} ${epochs === 1 ? "epoch" : "epochs"}`;
+  return `${hard(`${optimizer.type} `)}${rate}${hard(` · batch ${count(batch_size)} · ${length}`)}`;
 }
+
+/** A text in one piece. @param {string} text */
+export const hard = (text) => text.replaceAll(" ", HARD_SPACE);
 
 /** @param {number | ({type: string} & Record<string, unknown>)} rate */
 function learningRate(rate) {

@@ -41,21 +41,20 @@ const recogniser = new Recogniser(board.canvas, {
 });
 
 const readiness = new Readiness(find(document, "#ready-note", HTMLElement), () => {
-  models.refresh();
   form.load();
   runs.refresh();
   recogniser.ask(true);
 });
 
-const view = new RunView(watch, (run) => {
-  runs.refresh();
-  if (run.model) models.refresh();
-});
+const view = new RunView(watch, () => runs.refresh());
 
 const runs = new RunList(find(document, "#runs", HTMLElement), {
   watched: () => view.id,
   onChoice: watchRun,
-  onList: watchTheMostInteresting,
+  onList: (recent) => {
+    watchTheMostInteresting(recent);
+    models.refresh(recent); // others train, choose and delete on the same service
+  },
 });
 
 const form = new TrainerForm(find(document, "#train-form", HTMLFormElement), (run) => {

@@ -5,10 +5,18 @@ import { element, find, say } from "./dom.js";
 import * as format from "./format.js";
 
 /** @typedef {import("./api.js").Model} Model */
+/** @typedef {import("./api.js").RunSummary} RunSummary */
+
+/** Guessing is right for one image of ten. */
+const LEARNED_NOTHING = 0.2;
 
 export class Models {
   /** @type {Model[]} */
   #models = [];
+  /** What is known of the runs that trained them, by the run's id. @type {Map<string, string>} */
+  #specs = new Map();
+  #asked = 0;
+  #shown = "";
 
   /**
    * @param {HTMLElement} root
@@ -38,26 +46,47 @@ export class Models {
     return Boolean(this.find(id)?.aliases.includes("default"));
   }
 
-  async refresh() {
+  /** Fetches the models anew, and tells them apart by what these runs say. @param {RunSummary[]} [runs] */
+  async refresh(runs = []) {
+    for (const { id, spec } of runs) this.#specs.set(id, format.spec(spec));
+    this.#asked += 1;
+    const question = this.#asked;
     try {
-      this.#models = await models();
+      const answer = await models();
+      if (question !== this.#asked) return; // asked again meanwhile
+      this.#models = answer;
       this.#show();
     } catch (cause) {
       problemOf(cause); // what is shown stays; the page says elsewhere that the service is away
     }
   }
 
+  /** Rows that say the same stay, lest a button vanish under the pointer. */
   #show() {
     const [body] = this.table.tBodies;
+    const content = JSON.stringify(this.#models.map((model) => [model, this.#about(model)]));
+    if (content === this.#shown) {
+      for (const shown of body.querySelectorAll("time")) shown.textContent = format.ago(shown.dateTime);
+      return;
+    }
+    this.#shown = content;
     const focused = body.querySelector(":focus")?.closest("tr")?.dataset.model;
     this.table.hidden = this.#models.length === 0;
     this.empty.hidden = !this.table.hidden;
     body.replaceChildren(...this.#models.map((model) => this.#row(model)));
-    [...body.rows]
-      .find((row) => row.dataset.model === focused)
-      ?.querySelector("button")
-      ?.focus({ preventScroll: true });
+    if (focused) this.#focus(focused);
     this.#offerAnswering();
+  }
+
+  /** @param {string} id */
+  #focus(id) {
+    const row = [...this.table.tBodies[0].rows].find((row) => row.dataset.model === id);
+    row?.querySelector("button")?.focus({ preventScroll: true });
+  }
+
+  /** What tells a model from others of its name. @param {Model} model */
+  #about({ id, run }) {
+    return this.#specs.get(run) ?? id;
   }
 
   #offerAnswering() {
@@ -76,7 +105,9 @@ export class Models {
   /** @param {Model} model */
   #row(model) {
     const isDefault = model.aliases.includes("default");
-    const badge = isDefault ? [" ", element("span", { class: "badge" }, "default")] : [];
+    const badge = isDefault ? [" ", element("span", { class: "badge" }, titleOfDefault(model))] : [];
+    const about = element("span", { class: "model-about", title: `model ${model.id}` }, this.#about(model));
+    const failing = model.scores.accuracy < LEARNED_NOTHING ? [failure()] : [];
     return element(
       "tr",
       { role: "row", "data-model": model.id },
@@ -85,6 +116,8 @@ export class Models {
         { scope: "row", role: "rowheader" },
         element("span", { class: "model-name" }, model.name),
         ...badge,
+        about,
+        ...failing,
       ),
       cell("Test accuracy", format.percent(model.scores.accuracy)),
       cell("Test loss", format.loss(model.scores.loss)),
@@ -97,19 +130,20 @@ export class Models {
   /** @param {Model} model @param {boolean} isDefault */
   #actions(model, isDefault) {
     const about = `, ${model.name}`;
-    const action = (/** @type {string} */ text, /** @type {() => void} */ act) => {
+    const action = (/** @type {string} */ text, /** @type {(button: HTMLButtonElement) => void} */ act) => {
       const button = element(
         "button",
         { type: "button", class: "quiet" },
         text,
         element("span", { class: "visually-hidden" }, about),
       );
-      button.addEventListener("click", act);
+      button.addEventListener("click", () => act(button));
       return button;
     };
     return [
       action("Report", () => this.options.onReport(model)),
-      ...(isDefault ? [] : [action("Make default", () => this.#makeDefault(model))]),
+      ...(isDefault ? [] : [action("Make default", (button) => this.#makeDefault(model, button))]),
+      ...(isDefault && model.pinned ? [action("Let the best model answer", (button) => this.#unpin(model, button))] : []),
       element(
         "a",
         { class: "quiet button", href: downloadAddress(model.id), download: true },
@@ -120,15 +154,34 @@ export class Models {
     ];
   }
 
-  /** @param {Model} model */
-  async #makeDefault(model) {
-    try {
+  /** @param {Model} model @param {HTMLButtonElement} button */
+  #makeDefault(model, button) {
+    return this.#choose(model, button, async () => {
       await makeDefault(model.id);
-      say(this.message, `“${model.name}” is the default now, and stays it.`, "good");
+      return `“${model.name}” is the default now, and stays it.`;
+    });
+  }
+
+  /** @param {Model} model @param {HTMLButtonElement} button */
+  #unpin(model, button) {
+    return this.#choose(model, button, async () => {
+      const best = await makeDefault(null);
+      return `“${best.name}” is the default now; a better model takes its place.`;
+    });
+  }
+
+  /** @param {Model} model @param {HTMLButtonElement} button @param {() => Promise<string>} act  returns what has been done */
+  async #choose(model, button, act) {
+    button.disabled = true;
+    say(this.message, "");
+    try {
+      say(this.message, await act(), "good");
     } catch (cause) {
       say(this.message, problemOf(cause).message);
     }
     await this.refresh();
+    button.disabled = false;
+    this.#focus(model.id); // what is disabled loses the focus
     this.options.onAnswering();
   }
 
@@ -156,6 +209,12 @@ export class Models {
 
 /** @param {Model} model */
 const titleOf = ({ name, scores }) => `${name} (${format.percent(scores.accuracy)})`;
+
+/** @param {Model} model */
+const titleOfDefault = ({ pinned }) => (pinned ? "default, chosen by you" : "default");
+
+const failure = () =>
+  element("span", { class: "model-failure" }, "learned nothing; try a smaller learning rate");
 
 /** The label stands beside the number where the screen has no room for columns. @param {string} label @param {string} text */
 const cell = (label, text) => element("td", { role: "cell", class: "number", "data-label": label }, text);

@@ -1,7 +1,7 @@
 // @ts-check
 /** The ten probabilities, each a bar and a number. */
 import { element } from "./dom.js";
-import { percent } from "./format.js";
+import { shortSureness } from "./format.js";
 
 export class Probabilities {
   #rows;
@@ -19,8 +19,9 @@ export class Probabilities {
     this.#rows.forEach(({ item, fill, figure }, digit) => {
       const probability = probabilities?.[digit] ?? 0;
       fill.style.setProperty("--share", probability.toFixed(4));
-      figure.textContent = probabilities ? percent(probability, 0) : "";
+      figure.textContent = probabilities ? shortSureness(probability) : "";
       item.classList.toggle("is-most", probability === most);
+      item.classList.toggle("is-least", probability < 0.005);
     });
   }
 }

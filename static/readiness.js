@@ -8,6 +8,7 @@ import { count, duration, percent } from "./format.js";
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 
 const WAITING_MS = 1_000;
+const LOADING_MS = 300;
 const LOST_MS = 2_000;
 
 export class Readiness {
@@ -51,6 +52,10 @@ export class Readiness {
   /** @param {Problem} problem */
   #explainProblem({ status, message }) {
     this.isReady = false;
+    if (status === 503) {
+      this.#say("The model is trained; it is being loaded.", "");
+      return LOADING_MS;
+    }
     if (status === 0) this.#say("The service does not answer right now.", "Trying again; your drawing stays.");
     else this.#say("The service is not ready yet.", message);
     return LOST_MS;

@@ -1,5 +1,5 @@
 // @ts-check
-/** What is known of a run's course. Events may come twice, after a reconnection or a resumed run: the last one counts. */
+/** What is known of a run's course. Events come again after a reconnection, and a training that lost its worker starts again. */
 
 /** @typedef {import("./api.js").Progress} Progress */
 /** @typedef {import("./api.js").EpochReport} EpochReport */
@@ -11,18 +11,50 @@ export class RunRecord {
   #steps = new Map();
   /** @type {Map<number, EpochReport>} */
   #epochs = new Map();
+  /** Of the last event that was new. */
+  #offset = -1;
+  #step = 0;
   /** @type {Progress | null} */
   latest = null;
 
-  /** @param {Progress} progress */
-  addProgress(progress) {
+  /** The last speed that was measured. @type {number | null} */
+  speed = null;
+
+  /** @param {Progress | null} progress @param {EpochReport[]} history  as the service sums them up, before any event */
+  constructor(progress = null, history = []) {
     this.latest = progress;
-    if (progress.loss !== null) this.#steps.set(progress.step, progress);
+    this.speed = progress?.images_per_second ?? null;
+    history.forEach((report) => this.#epochs.set(report.epoch, report));
   }
 
-  /** @param {EpochReport} report */
-  addEpoch(report) {
-    this.#epochs.set(report.epoch, report);
+  /** @param {Progress} progress @param {number} offset @returns {boolean}  whether the training has started again */
+  addProgress(progress, offset) {
+    if (!this.#isNew(offset)) return false;
+    const again = progress.step < this.#step;
+    if (again) this.#forgetBeyond(progress);
+    this.latest = progress;
+    this.#step = progress.step;
+    this.speed = progress.images_per_second ?? this.speed;
+    if (progress.loss !== null) this.#steps.set(progress.step, progress);
+    return again;
+  }
+
+  /** @param {EpochReport} report @param {number} offset */
+  addEpoch(report, offset) {
+    if (this.#isNew(offset)) this.#epochs.set(report.epoch, report);
+  }
+
+  /** @param {number} offset */
+  #isNew(offset) {
+    if (offset <= this.#offset) return false;
+    this.#offset = offset;
+    return true;
+  }
+
+  /** @param {Progress} position */
+  #forgetBeyond({ step, steps, epochs }) {
+    for (const known of [...this.#steps.keys()]) if (known > step) this.#steps.delete(known);
+    for (const known of [...this.#epochs.keys()]) if ((known / epochs) * steps > step) this.#epochs.delete(known);
   }
 
   /** @returns {EpochReport[]} */

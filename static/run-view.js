@@ -19,6 +19,8 @@ export class RunView {
   #stop = () => {};
   #hasEnded = false;
   #timer = 0;
+  /** The last report in the table. @type {EpochReport | undefined} */
+  #tabled;
 
   /** @param {HTMLElement} root @param {(run: Run) => void} onChange  called when the watched run's state has changed */
   constructor(root, onChange) {
@@ -35,6 +37,7 @@ export class RunView {
     this.timeLabel = part(".fact-time-label");
     this.time = part(".fact-time");
     this.message = part(".run-message");
+    this.curves = [".charts", ".legend", ".epochs"].map(part);
     this.validationLegend = part(".legend-validation");
     this.table = find(root, ".epochs tbody", HTMLTableSectionElement);
     this.progress = find(root, "#run-progress", HTMLProgressElement);
@@ -59,9 +62,7 @@ export class RunView {
     clearTimeout(this.#timer);
     this.#run = run;
     this.#hasEnded = false;
-    this.#record = new RunRecord();
-    if (run.progress) this.#record.latest = run.progress;
-    run.history.forEach((report) => this.#record.addEpoch(report));
+    this.#record = new RunRecord(run.progress, run.history);
     this.#follow(run.id);
     this.#show();
     this.#askAgain();
@@ -79,13 +80,14 @@ export class RunView {
   /** @param {string} id */
   #follow(id) {
     this.#stop = follow(id, {
-      onProgress: (progress) => {
-        this.#record.addProgress(progress);
+      onProgress: (progress, offset) => {
+        const again = this.#record.addProgress(progress, offset);
+        if (again) say(this.message, "The training was interrupted and starts again.", "plain");
         if (this.#run?.state === "queued") this.#accept({ ...this.#run, state: "running", queue_position: null });
         this.#show();
       },
-      onEpoch: (report) => {
-        this.#record.addEpoch(report);
+      onEpoch: (report, offset) => {
+        this.#record.addEpoch(report, offset);
         this.#show();
       },
       onEnd: () => {
@@ -186,7 +188,7 @@ export class RunView {
   #showFacts(run) {
     const latest = this.#record.latest;
     const reached = run.state === "succeeded" ? run.spec.epochs : (latest?.epoch ?? 0);
-    const speed = latest?.images_per_second;
+    const { speed } = this.#record;
     this.epoch.textContent = `${format.count(reached)} of ${format.count(run.spec.epochs)}`;
     this.speed.textContent = speed ? `${format.count(speed)} images/s` : "–";
     this.timeLabel.textContent = isActive(run) ? "Time left" : "Time taken";
@@ -194,14 +196,18 @@ export class RunView {
   }
 
   /** @param {Run} run */
-  #showCurves({ spec }) {
+  #showCurves({ spec, state }) {
     const loss = this.#record.curve("loss");
+    const isEmpty = loss.line.length + loss.epochs.length === 0;
+    for (const part of this.curves) part.hidden = isEmpty && !isActive({ state });
     this.loss.show(loss, spec.epochs);
     this.accuracy.show(this.#record.curve("accuracy"), spec.epochs);
     this.validationLegend.hidden = loss.validation.length === 0;
     this.table.parentElement?.classList.toggle("without-validation", loss.validation.length === 0);
     const epochs = this.#record.epochs;
-    if (this.table.rows.length !== epochs.length) this.table.replaceChildren(...epochs.map(epochRow));
+    if (epochs.at(-1) === this.#tabled && this.table.rows.length === epochs.length) return;
+    this.#tabled = epochs.at(-1);
+    this.table.replaceChildren(...epochs.map(epochRow));
   }
 }
 
