@@ -9,9 +9,9 @@ import { grayscalePng } from "./png.js";
 /** Share of the sheet's side; about what a marker on MNIST's 20-pixel box comes to. */
 const LINE_WIDTH = 0.08;
 /** Of a small drawing's longer side: no thicker in the snapshot than a marker would be, lest the strokes run together. */
-const SMALL_LINE_WIDTH = 0.17;
+const SMALL_LINE_WIDTH = 0.12;
 const SNAPSHOT_SIDE = 112;
-/** How much more than the ink a snapshot shows. */
+/** A snapshot shows this much more than the ink; what fills half the sheet is not enlarged. */
 const SNAPSHOT_ROOM = 2;
 const PICTURE_SIDE = 448;
 const WRITING_MS = 450;
