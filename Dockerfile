@@ -1,5 +1,5 @@
 # DEVICE: cpu, cuda12 or cuda13, the name of a lock in locks/.
-FROM python:3.12-slim
+FROM python:3.11-slim
 
 ARG DEVICE=cpu
 WORKDIR /opt/inkling
