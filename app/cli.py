@@ -24,6 +24,7 @@ def main() -> None:
 def serve() -> None:
     """Run the whole service: the API with its page, and a worker."""
     settings = _settings()
+    _check_data_dir(settings)
     listening = _listen(settings)
     host, port = listening.getsockname()[:2]
     print(f"Inkling: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
@@ -45,7 +46,7 @@ def worker() -> None:
     """Run a worker alone, beside others on the same data."""
     from app.worker import main as work
 
-    _settings()
+    _check_data_dir(_settings())
     work()
 
 
@@ -66,7 +67,6 @@ def _settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         _fail("\n".join(f"INKLING_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()))
-    _check_data_dir(settings)
     logs.configure("inkling", settings)
     return settings
 

@@ -19,10 +19,9 @@ from app.registry import Registry
 from app.schemas import Progress, RunEnd, RunState
 from app.settings import Settings
 from model.compilation import use_compilation_cache
-from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_left, load_mnist, split
-from model.evaluate import evaluate, mean_scores
+from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_left, load_mnist
+from model.evaluate import evaluate
 from model.losses import DivergedError
-from model.network import NetworkParameters
 from model.plan import total_steps
 from model.spec import TrainSpec
 from model.train import EpochReport, FitResult, fit
@@ -66,22 +65,21 @@ def _train(run: str, spec: TrainSpec, registry: Registry, settings: Settings, se
     steps = total_steps(spec, examples_left(TRAIN_EXAMPLES, spec.validation_split))
     send("progress", Progress(phase="preparing", epoch=1, epochs=spec.epochs, step=0, steps=steps))
     mnist = load_mnist(settings.cache_dir)
-    parameters = _fit(spec, mnist, send)
+    result = _fit(spec, mnist, send)
     send(
         "progress",
         Progress(phase="evaluating", epoch=spec.epochs, epochs=spec.epochs, step=steps, steps=steps),
     )
-    _, validation = split(mnist.train, spec.validation_split)
-    scores = mean_scores(parameters, validation, spec) if validation else None
-    return registry.publish(run, spec, parameters, evaluate(parameters, mnist.test, spec), scores)
+    evaluation = evaluate(result.parameters, mnist.test, spec)
+    return registry.publish(run, spec, result.parameters, evaluation, result.validation)
 
 
-def _fit(spec: TrainSpec, mnist: Mnist, send: Send) -> NetworkParameters:
+def _fit(spec: TrainSpec, mnist: Mnist, send: Send) -> FitResult:
     """Sends every epoch, and of the steps so many a second as a person can follow."""
     sent = -PROGRESS_SECONDS
     for report in fit(spec, mnist.train):
         if isinstance(report, FitResult):
-            return report.parameters
+            return report
         if isinstance(report, EpochReport):
             send("epoch", report)
         elif time.monotonic() - sent >= PROGRESS_SECONDS:

@@ -84,9 +84,9 @@ class Worker:
             try:
                 return await self._supervise(self._trainer, spec, record)
             finally:
-                self._run = None
                 _kill(self._trainer)
                 await self._trainer.wait()
+                self._run = self._trainer = None  # its process id may be another's from now on
 
     async def _supervise(self, trainer: asyncio.subprocess.Process, spec: TrainSpec, record: jobs.Record) -> RunEnd:
         assert trainer.stdin is not None and trainer.stdout is not None, "both are pipes"

@@ -122,17 +122,17 @@ def per_class(matrix: NDArray[np.int64]) -> list[DigitScores]:
     """From a confusion matrix; a score whose divisor is zero is 0."""
     scores = []
     for digit in range(CLASSES):
-        right, named, support = (
-            int(matrix[digit, digit]),
-            int(matrix[:, digit].sum()),
-            int(matrix[digit].sum()),
+        right = int(matrix[digit, digit])
+        named, support = int(matrix[:, digit].sum()), int(matrix[digit].sum())
+        scores.append(
+            DigitScores(
+                digit=digit,
+                precision=right / max(named, 1),
+                recall=right / max(support, 1),
+                f1=2 * right / max(named + support, 1),
+                support=support,
+            )
         )
-        precision, recall, f1 = (
-            right / max(named, 1),
-            right / max(support, 1),
-            2 * right / max(named + support, 1),
-        )
-        scores.append(DigitScores(digit=digit, precision=precision, recall=recall, f1=f1, support=support))
     return scores
 
 

@@ -55,9 +55,10 @@ class EpochReport(BaseModel):
 
 
 class FitResult(NamedTuple):
-    """The last report of a training: its parameters."""
+    """The last report of a training: its parameters, and their scores on the held-out images, if any were."""
 
     parameters: net.NetworkParameters
+    validation: MeanScores | None
 
 
 Report = StepReport | EpochReport | FitResult
@@ -100,10 +101,11 @@ def fit(spec: TrainSpec, dataset: Dataset) -> Iterator[Report]:
         pace.start_epoch(epoch)
         for step, totals in training.run_epoch(epoch):
             yield pace.step_report(step, totals)
-        yield pace.epoch_report(mean_scores(training.state.parameters, validation, spec) if validation else None)
+        scores = mean_scores(training.state.parameters, validation, spec) if validation else None
+        yield pace.epoch_report(scores)
     if not all(bool(jnp.isfinite(value).all()) for value in jax.tree.leaves(training.state.parameters)):
         raise DivergedError("a parameter is not finite after the last step; try a smaller learning rate")
-    yield FitResult(training.state.parameters)
+    yield FitResult(training.state.parameters, scores)
 
 
 class _Training:
@@ -148,6 +150,7 @@ def initial_state(key: Array, spec: TrainSpec) -> TrainState:
 
 
 def step_config(spec: TrainSpec) -> StepConfig:
+    # None stands for any rate or schedule: they are data, and must not tell two configurations apart.
     without_rate = spec.optimizer.model_copy(update={"learning_rate": None})
     return StepConfig(spec.network, spec.loss, without_rate)
 

@@ -278,3 +278,11 @@ def test_a_full_queue_answers_503_with_retry_after(tmp_path: Path) -> None:
         assert accepted.status_code == 202
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         assert refused.json()["detail"] == "1 runs are waiting already, as many as the queue takes; try again later"
+
+
+def test_a_model_has_the_validation_scores_of_its_last_epoch(service: Service) -> None:
+    run = service.ended(service.train(**{**SMALL_SPEC, "epochs": 2, "validation_split": 0.1}))
+    scores, last = service.get(f"/models/{run['model']}")["scores"], run["history"][-1]
+    assert last["validation_accuracy"] is not None
+    for name in ("validation_loss", "validation_accuracy"):
+        assert scores[name] == last[name]
