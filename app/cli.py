@@ -1,10 +1,12 @@
-"""inkling serve | worker | data: the command line."""
+"""inkling serve | worker | train | data: the command line."""
 
+import json
 import os
 import socket
 import sys
 import tempfile
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -13,7 +15,15 @@ from app import logs
 from app.settings import Settings
 from app.supervisor import Program, supervise
 
-app = typer.Typer(help="Train digit classifiers and serve them.", no_args_is_help=True, add_completion=False)
+if TYPE_CHECKING:
+    from model.spec import TrainSpec
+
+app = typer.Typer(
+    help="Train digit classifiers and serve them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
 
 def main() -> None:
@@ -48,6 +58,50 @@ def worker() -> None:
 
     _check_data_dir(_settings())
     work()
+
+
+@app.command()
+def train(
+    spec: Annotated[
+        Path | None, typer.Argument(help="JSON file with a spec, as POST /train takes it; - reads stdin")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Supplies every field that the spec does not give")] = "tutorial",
+    output: Annotated[Path, typer.Option(help="safetensors file for the trained parameters")] = Path(
+        "model.safetensors"
+    ),
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File that is kept up to date; the same command goes on from it")
+    ] = None,
+    checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least seconds between checkpoints")] = 5.0,
+) -> None:
+    """Train in this process, without the service, into a file."""
+    from app.local import train as train_here
+    from model.data import DataUnavailableError
+    from model.losses import DivergedError
+    from model.memory import NotEnoughMemoryError
+
+    settings = _settings()
+    try:
+        train_here(_read_spec(spec, preset), output, checkpoint, checkpoint_seconds, settings)
+    except DivergedError as error:
+        kept = f"; {output} has the last parameters that were finite" if error.last_good else ""
+        _fail(f"{error}{kept}")
+    except (DataUnavailableError, NotEnoughMemoryError, OSError) as error:
+        _fail(str(error))
+
+
+def _read_spec(path: Path | None, preset: str) -> "TrainSpec":
+    from model.presets import TrainRequest
+
+    try:
+        text = "{}" if path is None else sys.stdin.read() if str(path) == "-" else path.read_text()
+        return TrainRequest.model_validate({"preset": preset, **json.loads(text)}).spec()
+    except OSError as error:
+        _fail(f"{path}: {error.strerror}")
+    except (json.JSONDecodeError, TypeError) as error:
+        _fail(f"{path}: not a JSON object: {error}")
+    except ValidationError as error:
+        _fail("\n".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()))
 
 
 @app.command()

@@ -27,7 +27,7 @@ from app.registry import Registry
 from app.routes import evaluate, health, models, predict, train
 from app.settings import Settings
 from model.compilation import use_compilation_cache
-from model.spec import PRESETS
+from model.presets import PRESETS
 
 STATIC = Path(__file__).parent.parent / "static"
 FIRST_PRESET = "quick"

@@ -6,14 +6,14 @@ a run.
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from app.database import Database
 from app.errors import ModelInUseError, ModelNotFoundError
 from app.schemas import ModelInfo, Scores
 from model import network as net
@@ -57,13 +57,10 @@ class Registry:
     """The models and aliases of one database."""
 
     def __init__(self, path: Path) -> None:
-        self._engine = _engine(path)
-        with self._writing() as connection:
-            for table in _metadata.sorted_tables:
-                connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+        self._database = Database(path, _metadata)
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.close()
 
     def publish(
         self,
@@ -91,7 +88,7 @@ class Registry:
             "sha256": hashlib.sha256(data).hexdigest(),
             "safetensors": data,
         }
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             if existing := _published(connection, run):
                 return existing
             connection.execute(_models.insert().values(row))
@@ -100,17 +97,17 @@ class Registry:
 
     def published(self, run: str) -> str | None:
         """The id of the model that a run has published."""
-        with self._engine.connect() as connection:
+        with self._database.reading() as connection:
             return _published(connection, run)
 
     def models(self) -> list[ModelInfo]:
         """Every model, newest first."""
-        with self._engine.connect() as connection:
+        with self._database.reading() as connection:
             return _infos(connection, sa.select(*_INFO).order_by(_models.c.created_at.desc()))
 
     def model(self, name: str) -> ModelInfo:
         """name: an id or an alias. Raises ModelNotFoundError."""
-        with self._engine.connect() as connection:
+        with self._database.reading() as connection:
             infos = _infos(connection, sa.select(*_INFO).where(_models.c.id == _resolve(connection, name)))
         return infos[0]
 
@@ -128,12 +125,12 @@ class Registry:
 
     def default(self) -> str | None:
         """The id of the default model."""
-        with self._engine.connect() as connection:
+        with self._database.reading() as connection:
             return connection.scalar(sa.select(_aliases.c.model).where(_aliases.c.name == DEFAULT))
 
     def pin_default(self, name: str | None) -> None:
         """Makes a model the default until it is unpinned; None unpins and makes the best model the default."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             model = name and _resolve(connection, name)
             connection.execute(_aliases.delete().where(_aliases.c.name == DEFAULT))
             if model:
@@ -143,39 +140,18 @@ class Registry:
 
     def delete(self, name: str) -> None:
         """Raises ModelInUseError while an alias points to the model."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             model = _resolve(connection, name)
             if alias := connection.scalar(sa.select(_aliases.c.name).where(_aliases.c.model == model)):
                 raise ModelInUseError(model, alias)
             connection.execute(_models.delete().where(_models.c.id == model))
 
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """A transaction that holds the write lock from its start: what it has read stays true until it commits."""
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield connection
-            connection.commit()
-
     def _row(self, name: str, *columns: sa.Column[Any]) -> Any:
-        with self._engine.connect() as connection:
+        with self._database.reading() as connection:
             return connection.execute(sa.select(*columns).where(_models.c.id == _resolve(connection, name))).one()
 
 
 _INFO = [column for column in _models.columns if column.name not in ("spec", "evaluation", "sha256", "safetensors")]
-
-
-def _engine(path: Path) -> sa.Engine:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-    sa.event.listen(engine, "connect", _configure_sqlite)
-    return engine
-
-
-def _configure_sqlite(connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # transactions begin where `_writing` says so
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA foreign_keys=ON")
 
 
 def _score(spec: TrainSpec, evaluation: Evaluation, validation: MeanScores | None) -> float:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.evaluate import Evaluation
+from model.reports import EpochReport, StepReport
 from model.spec import TrainSpec
-from model.train import EpochReport, StepReport
 
 RUN_ID = "00064447bd31a01f9c2e"
 MODEL_ID = "3f9a1c0b7d2e"
@@ -26,12 +26,20 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
+Phase = Literal["preparing", "training", "evaluating"]
+
+
 class Progress(StepReport):
     """Where a running run stands."""
 
-    phase: Literal["preparing", "training", "evaluating"] = Field(
+    phase: Phase = Field(
         description="preparing: loading data and compiling; evaluating: scoring the trained network",
         examples=["training"],
+    )
+    note: str | None = Field(
+        None,
+        description="What became of an earlier attempt, whose worker was stopped or died",
+        examples=["taken up again in epoch 3"],
     )
 
 
@@ -47,7 +55,11 @@ class RunSummary(Wire):
     ended_at: datetime | None = Field(None, description="When it ended", examples=["2026-11-23T15:01:40Z"])
     spec: TrainSpec = Field(description="Everything that determines its result")
     progress: Progress | None = Field(None, description="Where it stands, or stood last")
-    model: str | None = Field(None, description="The model that it published", examples=[MODEL_ID])
+    model: str | None = Field(
+        None,
+        description="The model that it published; of a training that diverged, the last parameters that were finite",
+        examples=[MODEL_ID],
+    )
     error: str | None = Field(None, description="Why it failed", examples=["the loss became nan in epoch 1"])
 
 
@@ -68,7 +80,11 @@ class RunEnd(Wire):
     """How a run ended: the last event of its stream."""
 
     state: RunState = Field(description="succeeded, failed or cancelled", examples=["succeeded"])
-    model: str | None = Field(None, description="The model that it published", examples=[MODEL_ID])
+    model: str | None = Field(
+        None,
+        description="The model that it published; of a training that diverged, the last parameters that were finite",
+        examples=[MODEL_ID],
+    )
     error: str | None = Field(None, description="Why it failed", examples=["the loss became nan in epoch 1"])
 
 
@@ -77,7 +93,9 @@ class LayerSummary(Wire):
 
     type: str = Field(description="The kind of layer", examples=["dense"])
     output_shape: list[int] = Field(description="Shape of its output for one image", examples=[[500]])
-    parameters: int = Field(description="Numbers that are trained in it", examples=[392500])
+    parameters: int = Field(
+        description="Numbers that it keeps, running statistics included, as Keras counts them", examples=[392500]
+    )
 
 
 class DryRun(Wire):
@@ -85,7 +103,10 @@ class DryRun(Wire):
 
     spec: TrainSpec = Field(description="What would be trained")
     summary: list[LayerSummary] = Field(description="The network's layers")
-    parameters: int = Field(description="Numbers that would be trained", examples=[648010])
+    parameters: int = Field(description="Numbers that the layers would keep", examples=[648010])
+    trainable_parameters: int = Field(
+        description="Those of them that gradients change: all but running statistics", examples=[648010]
+    )
     memory_bytes: int = Field(description="Memory that data, parameters and batch would take", examples=[59000000])
     seconds: float = Field(description="Training time on two CPU cores, good to a factor of a few", examples=[130.0])
 

@@ -21,6 +21,16 @@ class Settings(BaseSettings):
     default_poll_seconds: float = Field(
         1.0, gt=0.0, le=60.0, description="Seconds between looks for a new default model"
     )
+    checkpoint_seconds: float = Field(
+        5.0, ge=0.1, le=3600.0, description="Least seconds between checkpoints, from which a dead worker's run goes on"
+    )
+    coordinator: str | None = Field(
+        None,
+        pattern=r"^\S+:\d+$",
+        description="For `inkling train` on several hosts: host:port of the first, where jax.distributed meets",
+    )
+    processes: int = Field(1, ge=1, le=10_000, description="How many processes take part in that training")
+    process: int = Field(0, ge=0, le=9_999, description="Which of them this is, from 0; 0 writes the files")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe level logged")
 
     @field_validator("data_dir", "cache_dir")

@@ -5,6 +5,7 @@ Reads the spec as one line of JSON from standard input and writes one JSON messa
 """
 
 import json
+import logging
 import os
 import sys
 import time
@@ -14,21 +15,28 @@ from typing import TextIO
 from pydantic import BaseModel
 
 from app import logs
+from app.checkpoints import Checkpoints
 from app.lifeline import end_with_parent
 from app.registry import Registry
-from app.schemas import Progress, RunEnd, RunState
+from app.schemas import Phase, Progress, RunEnd, RunState
 from app.settings import Settings
+from model.checkpoint import CheckpointError
 from model.compilation import use_compilation_cache
 from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_left, load_mnist
 from model.evaluate import evaluate
 from model.losses import DivergedError
+from model.memory import NotEnoughMemoryError
 from model.plan import total_steps
+from model.reports import Checkpoint, EpochReport, FitResult, StepReport
+from model.resume import SavedTraining, from_bytes
 from model.spec import TrainSpec
-from model.train import EpochReport, FitResult, fit
+from model.train import fit
 
 PROGRESS_SECONDS = 0.25
 
 Send = Callable[[str, BaseModel], None]
+
+_log = logging.getLogger(__name__)
 
 
 def main(run: str) -> None:
@@ -38,12 +46,12 @@ def main(run: str) -> None:
     spec = TrainSpec.model_validate_json(sys.stdin.readline())
     end_with_parent()
     use_compilation_cache(settings.cache_dir)
-    registry = Registry(settings.registry_path)
-    try:
-        model = registry.published(run) or _train(run, spec, registry, settings, send)
-        send("end", RunEnd(state=RunState.SUCCEEDED, model=model))
-    except (DivergedError, DataUnavailableError) as error:
-        send("end", RunEnd(state=RunState.FAILED, error=str(error)))
+    registry, checkpoints = Registry(settings.registry_path), Checkpoints(settings.registry_path)
+    if model := registry.published(run):
+        end = RunEnd(state=RunState.SUCCEEDED, model=model)
+    else:
+        end = Training(run, spec, registry, checkpoints, settings, send).run()
+    send("end", end)
 
 
 def _take_stdout() -> TextIO:
@@ -60,32 +68,76 @@ def _sender(messages: TextIO) -> Send:
     return send
 
 
-def _train(run: str, spec: TrainSpec, registry: Registry, settings: Settings, send: Send) -> str:
-    """Returns the id of the published model."""
-    steps = total_steps(spec, examples_left(TRAIN_EXAMPLES, spec.validation_split))
-    send("progress", Progress(phase="preparing", epoch=1, epochs=spec.epochs, step=0, steps=steps))
-    mnist = load_mnist(settings.cache_dir)
-    result = _fit(spec, mnist, send)
-    send(
-        "progress",
-        Progress(phase="evaluating", epoch=spec.epochs, epochs=spec.epochs, step=steps, steps=steps),
-    )
-    evaluation = evaluate(result.parameters, mnist.test, spec)
-    return registry.publish(run, spec, result.parameters, evaluation, result.validation)
+class Training:
+    """One run, from its checkpoint or from the start, to its model."""
+
+    def __init__(
+        self, run: str, spec: TrainSpec, registry: Registry, checkpoints: Checkpoints, settings: Settings, send: Send
+    ) -> None:
+        self._id, self._spec, self._settings, self._send = run, spec, settings, send
+        self._registry, self._checkpoints = registry, checkpoints
+        self._saved, self._note = _saved(checkpoints.load(run), spec)
+
+    def run(self) -> RunEnd:
+        """Publishes what it has trained; of a training that diverged, the last parameters that were finite."""
+        journal = self._saved.journal if self._saved else None
+        self._send_phase("preparing", epoch=journal.epoch if journal else 1, rows=journal.row if journal else 0)
+        try:
+            mnist = load_mnist(self._settings.cache_dir)
+            result = self._fit(mnist)
+        except DivergedError as error:
+            model = self._publish(FitResult(error.last_good, None), mnist) if error.last_good else None
+            return RunEnd(state=RunState.FAILED, error=str(error), model=model)
+        except (DataUnavailableError, NotEnoughMemoryError) as error:
+            return RunEnd(state=RunState.FAILED, error=str(error))
+        self._send_phase("evaluating", epoch=self._spec.epochs + 1)
+        return RunEnd(state=RunState.SUCCEEDED, model=self._publish(result, mnist))
+
+    def _fit(self, mnist: Mnist) -> FitResult:
+        """Sends every epoch, and of the steps so many a second as a person can follow."""
+        for epoch in self._saved.journal.history if self._saved else []:
+            self._send("epoch", epoch)
+        sent = -PROGRESS_SECONDS
+        for report in fit(
+            self._spec, mnist.train, saved=self._saved, checkpoint_seconds=self._settings.checkpoint_seconds
+        ):
+            match report:
+                case FitResult():
+                    return report
+                case EpochReport():
+                    self._send("epoch", report)
+                case Checkpoint(data):
+                    self._checkpoints.save(self._id, data)
+                case StepReport() if time.monotonic() - sent >= PROGRESS_SECONDS:
+                    self._send("progress", Progress(phase="training", note=self._note, **report.model_dump()))
+                    sent = time.monotonic()
+        raise AssertionError("fit ends with a FitResult")
+
+    def _publish(self, result: FitResult, mnist: Mnist) -> str:
+        evaluation = evaluate(result.parameters, mnist.test, self._spec)
+        return self._registry.publish(self._id, self._spec, result.parameters, evaluation, result.validation)
+
+    def _send_phase(self, phase: Phase, *, epoch: int, rows: int = 0) -> None:
+        """Before the given row of an epoch; behind the last epoch, that is the end."""
+        epochs = self._spec.epochs
+        steps = total_steps(self._spec, examples_left(TRAIN_EXAMPLES, self._spec.validation_split))
+        step = min((epoch - 1) * steps // epochs + rows, steps)
+        progress = Progress(
+            phase=phase, note=self._note, epoch=min(epoch, epochs), epochs=epochs, step=step, steps=steps
+        )
+        self._send("progress", progress)
 
 
-def _fit(spec: TrainSpec, mnist: Mnist, send: Send) -> FitResult:
-    """Sends every epoch, and of the steps so many a second as a person can follow."""
-    sent = -PROGRESS_SECONDS
-    for report in fit(spec, mnist.train):
-        if isinstance(report, FitResult):
-            return report
-        if isinstance(report, EpochReport):
-            send("epoch", report)
-        elif time.monotonic() - sent >= PROGRESS_SECONDS:
-            send("progress", Progress(phase="training", **report.model_dump()))
-            sent = time.monotonic()
-    raise AssertionError("fit ends with a FitResult")
+def _saved(data: bytes | None, spec: TrainSpec) -> tuple[SavedTraining | None, str | None]:
+    """The training that a worker left before its end, if there is one, and a note of what becomes of it."""
+    if data is None:
+        return None, None
+    try:
+        saved = from_bytes(data, spec)
+    except CheckpointError as error:
+        _log.warning("started over: %s", error)
+        return None, f"started over: {error}"
+    return saved, f"taken up again in epoch {saved.journal.epoch}"
 
 
 if __name__ == "__main__":

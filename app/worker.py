@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from app import jobs, logs
+from app.checkpoints import Checkpoints
 from app.lifeline import end_with_parent
 from app.schemas import RunEnd, RunState
 from app.settings import Settings
@@ -34,7 +35,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     slot = claim_slot(settings.data_dir)
-    worker = Worker()
+    worker = Worker(Checkpoints(settings.registry_path))
     jobs.serve(settings.queue_path, f"local/{slot.number}", worker.train)
     _log.info("slot %d waits for runs", slot.number)
     stop.wait()
@@ -64,7 +65,8 @@ def claim_slot(data_dir: Path) -> Slot:
 class Worker:
     """Trains one run at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
         self._turn = asyncio.Lock()  # the queue's limit does not hold for a run that is taken up again
         self._trainer: asyncio.subprocess.Process | None = None
         self._run: str | None = None
@@ -87,6 +89,8 @@ class Worker:
                 _kill(self._trainer)
                 await self._trainer.wait()
                 self._run = self._trainer = None  # its process id may be another's from now on
+                if not self._stopping.is_set():
+                    await asyncio.to_thread(self._checkpoints.delete, run)
 
     async def _supervise(self, trainer: asyncio.subprocess.Process, spec: TrainSpec, record: jobs.Record) -> RunEnd:
         assert trainer.stdin is not None and trainer.stdout is not None, "both are pipes"

@@ -43,7 +43,7 @@ def from_bytes(data: bytes) -> tuple[TrainSpec, NumpyParameters]:
         raise CheckpointError(f"not a safetensors file: {error}") from None
     spec = _spec_of(data)
     skeleton = jax.eval_shape(lambda key: net.init(key, spec.network), jax.random.key(0))
-    _check(tensors, _named(skeleton))
+    check(tensors, _named(skeleton))
     return spec, [{name: tensors[_path(index, name)] for name in layer} for index, layer in enumerate(skeleton)]
 
 
@@ -56,10 +56,8 @@ def _named(parameters: net.NetworkParameters) -> dict[str, Any]:
 
 
 def _spec_of(data: bytes) -> TrainSpec:
-    """safetensors hands out metadata for files only; in bytes, its header is JSON behind its length in 8 bytes."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     try:
-        return TrainSpec.model_validate(json.loads(header["__metadata__"][METADATA_KEY])["spec"])
+        return TrainSpec.model_validate(json.loads(metadata_of(data)[METADATA_KEY])["spec"])
     except (KeyError, TypeError, json.JSONDecodeError):
         raise CheckpointError(f"no spec in its metadata; expected it under {METADATA_KEY!r}") from None
     except ValidationError as error:
@@ -68,7 +66,14 @@ def _spec_of(data: bytes) -> TrainSpec:
         raise CheckpointError(f"its spec is not valid: {path}: {first['msg']}") from None
 
 
-def _check(tensors: dict[str, NDArray[Any]], skeleton: dict[str, Any]) -> None:
+def metadata_of(data: bytes) -> dict[str, str]:
+    """safetensors hands out metadata for files only; in bytes, its header is JSON behind its length in 8 bytes."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return dict(header.get("__metadata__", {}))
+
+
+def check(tensors: dict[str, NDArray[Any]], skeleton: dict[str, Any]) -> None:
+    """Raises CheckpointError unless there is a tensor of the same shape and dtype for each name, and no other."""
     for name in sorted(tensors.keys() | skeleton.keys()):
         if name not in tensors:
             raise CheckpointError(f"{name} is missing; expected {_form(skeleton[name])}")

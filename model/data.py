@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import logging
-import os
 import pickle
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
-from uuid import uuid4
 
 import httpx
 import numpy as np
@@ -25,6 +23,8 @@ import numpy.typing as npt
 from numpy._core.multiarray import _reconstruct
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress
+
+from model.files import write_atomically
 
 # Of the decompressed files: whatever a source sends and however it packs it, these bytes come out.
 IDX_SHA256 = {
@@ -147,7 +147,7 @@ def _fill_cache(folder: Path, names: Sequence[str], sources: Sequence[Source]) -
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, body in files.items():
-            _write_atomically(folder / name, body)
+            write_atomically(folder / name, body)
     except OSError as error:
         raise DataUnavailableError(f"MNIST's cache folder {folder} cannot be written: {error}") from error
     return files
@@ -169,16 +169,6 @@ def _fetch(folder: Path, names: Sequence[str], sources: Sequence[Source]) -> dic
         "\n  ".join(["MNIST is not cached and cannot be fetched:", *failures])
         + f"\nLet this machine reach one of these, or put the decompressed {', '.join(names)} into {folder}"
     )
-
-
-def _write_atomically(path: Path, body: bytes) -> None:
-    # Not tempfile's own naming: its files are readable by their owner alone, and a cache may be shared.
-    partial = path.with_name(f"{path.name}.{uuid4().hex}.part")
-    try:
-        partial.write_bytes(body)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _array(idx: bytes) -> npt.NDArray[np.uint8]:

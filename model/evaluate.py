@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from model import network as net
 from model.data import Dataset
-from model.losses import DivergedError, correct_per_example, loss_per_example
-from model.spec import CLASSES, Layer, TrainSpec
+from model.losses import DivergedError, correct_per_example, label_ranks, loss_per_example
+from model.spec import TrainSpec, top_k
+from model.spec_layers import CLASSES, Layer
 
 BATCH_SIZE = 500
 CALIBRATION_BINS = 10
@@ -31,6 +32,8 @@ class MeanScores(NamedTuple):
 
     loss: float
     accuracy: float
+    top_k: float | None = None  # where the spec's metrics ask for it
+    per_class: tuple[float | None, ...] | None = None  # [C], the same
 
 
 class _Report(BaseModel):
@@ -109,8 +112,17 @@ def evaluate(parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpe
 
 
 def mean_scores(parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec) -> MeanScores:
-    losses, correct = _score(_logits_of(parameters, dataset, spec), dataset, spec)
-    return MeanScores(float(losses.mean()), float(correct.mean()))
+    """The means that the spec's metrics ask for. Raises DivergedError for outputs that are not finite."""
+    logits = _logits_of(parameters, dataset, spec)
+    losses, correct = _score(logits, dataset, spec)
+    scores = MeanScores(float(losses.mean()), float(correct.mean()))
+    if k := top_k(spec):
+        ranks = label_ranks(jnp.asarray(logits), jnp.asarray(dataset.labels), network=spec.network)
+        scores = scores._replace(top_k=float((np.asarray(ranks) < k).mean()))
+    if "per_class_accuracy" in spec.metrics:
+        of_class = [correct[dataset.labels == digit] for digit in range(CLASSES)]
+        scores = scores._replace(per_class=tuple(float(c.mean()) if len(c) else None for c in of_class))
+    return scores
 
 
 def confusion_matrix(labels: NDArray[np.uint8], digits: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -9,14 +9,22 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from model.network import outputs
-from model.spec import CLASSES, CategoricalCrossentropy, Layer, Loss, LossName, final_activation, loss_name
+from model.network import NetworkParameters, outputs
+from model.spec import CategoricalCrossentropy, Loss, LossName, loss_name
+from model.spec_layers import CLASSES, Layer, final_activation
 
 EPSILON = 1e-7  # Keras' `backend.epsilon()`
 
 
 class DivergedError(ValueError):
-    """The training left the finite numbers; the message says where, and what to try."""
+    """The training left the finite numbers; the message says where, and what to try.
+
+    last_good: the weights of a moment before, if there were any that all were finite.
+    """
+
+    def __init__(self, message: str, last_good: NetworkParameters | None = None) -> None:
+        super().__init__(message)
+        self.last_good = last_good
 
 
 def loss_per_example(logits: Array, labels: Array, *, loss: Loss, network: tuple[Layer, ...]) -> Array:
@@ -31,9 +39,20 @@ def loss_per_example(logits: Array, labels: Array, *, loss: Loss, network: tuple
 
 
 def correct_per_example(logits: Array, labels: Array, *, network: tuple[Layer, ...]) -> Array:
-    """[B] bool: whether the largest output is the label's. Softmax keeps the order, so logits will do for it."""
-    scores = logits if final_activation(network) == "softmax" else outputs(logits, network=network)
-    return jnp.argmax(scores, axis=-1) == labels
+    """[B] bool: whether the largest output is the label's."""
+    return jnp.argmax(_scores(logits, network), axis=-1) == labels
+
+
+def label_ranks(logits: Array, labels: Array, *, network: tuple[Layer, ...]) -> Array:
+    """[B] int32: how many outputs are larger than the label's; below k, the label is among the k largest."""
+    scores = _scores(logits, network)
+    of_label = jnp.take_along_axis(scores, labels[:, None].astype(jnp.int32), axis=-1)  # [B, 1]
+    return jnp.sum(scores > of_label, axis=-1)
+
+
+def _scores(logits: Array, network: tuple[Layer, ...]) -> Array:
+    """What the outputs are ordered by. Softmax keeps the order, so logits will do for it."""
+    return logits if final_activation(network) == "softmax" else outputs(logits, network=network)
 
 
 def _categorical_crossentropy(logits: Array, labels: Array, smoothing: float) -> Array:

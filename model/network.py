@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from model.layers import ACTIVATIONS, Parameters, layer_functions
-from model.spec import ActivationLayer, Dense, Layer, TrainSpec, final_activation, layer_shapes, loss_name
+from model.layers import ACTIVATIONS, STATISTICS, Batch, Parameters, layer_functions
+from model.spec import TrainSpec, loss_name
+from model.spec_layers import ActivationLayer, BatchNormalization, Conv2D, Dense, Layer, final_activation, layer_shapes
 
 NetworkParameters = list[Parameters]
 
@@ -22,20 +23,82 @@ def init(key: Array, network: tuple[Layer, ...]) -> NetworkParameters:
     ]
 
 
-def apply(
-    parameters: NetworkParameters, images: Array, key: Array | None = None, *, network: tuple[Layer, ...]
-) -> Array:
-    """The network's logits: its outputs before the last layer's activation.
+def apply(parameters: NetworkParameters, images: Array, *, network: tuple[Layer, ...]) -> Array:
+    """The trained network's logits: its outputs before the last layer's activation.
 
-    images: [B, 28, 28] uint8, ink high. Returns [B, C] float32. The key, given only while training, is consumed
-    by dropout.
+    images: [B, 28, 28] uint8, ink high. Returns [B, C] float32.
     """
-    layers = (*network[:-1], _without_activation(network[-1]))
-    keys = [None] * len(layers) if key is None else list(jax.random.split(key, len(layers)))
-    x = images[..., None].astype(jnp.float32) / 255.0  # [B, 28, 28, 1]
-    for layer, layer_parameters, layer_key in zip(layers, parameters, keys, strict=True):
-        x = layer_functions(layer).apply(layer_parameters, x, layer_key, layer)
+    x = scale(images)[..., None]  # [B, 28, 28, 1]
+    for layer, layer_parameters in zip(_up_to_logits(network), parameters, strict=True):
+        x = layer_functions(layer).apply(layer_parameters, x, layer)
     return x
+
+
+def train(
+    parameters: NetworkParameters, images: Array, batch: Batch, *, network: tuple[Layer, ...], dtype: str = "float32"
+) -> tuple[Array, NetworkParameters]:
+    """The logits of the network in training, and its running statistics after this batch.
+
+    images: [B, 28, 28] float32 in 0..1, ink high; the batch's key is consumed. Returns [B, C] float32 and one dict a
+    layer. Matrix products and what is between them are computed in dtype, batch normalization in float32.
+    """
+    statistics: NetworkParameters = []
+    x = images[..., None]  # [B, 28, 28, 1]
+    keys = jax.random.split(batch.key, len(network))
+    for index, (layer, layer_parameters) in enumerate(zip(_up_to_logits(network), parameters, strict=True)):
+        functions = layer_functions(layer)
+        layer_dtype = jnp.float32 if isinstance(layer, BatchNormalization) else dtype
+        x, cast = jax.tree.map(lambda array, to=layer_dtype: array.astype(to), (x, layer_parameters))
+        if functions.train is None:
+            x = functions.apply(cast, x, layer)
+            statistics.append({})
+        else:
+            x, changed = functions.train(cast, x, batch._replace(key=keys[index]), layer)
+            statistics.append(changed)
+    return x.astype(jnp.float32), statistics
+
+
+def scale(images: Array) -> Array:
+    """uint8 to float32 in 0..1."""
+    return images.astype(jnp.float32) / 255.0
+
+
+def divide(parameters: NetworkParameters) -> tuple[NetworkParameters, NetworkParameters]:
+    """What gradients change, and the running statistics: one dict a layer in each."""
+    trained = [{name: value for name, value in layer.items() if name not in STATISTICS} for layer in parameters]
+    statistics = [{name: value for name, value in layer.items() if name in STATISTICS} for layer in parameters]
+    return trained, statistics
+
+
+def unite(trained: NetworkParameters, statistics: NetworkParameters) -> NetworkParameters:
+    """The other way round."""
+    return [{**one, **other} for one, other in zip(trained, statistics, strict=True)]
+
+
+def penalty(parameters: NetworkParameters, *, network: tuple[Layer, ...]) -> Array:
+    """What the layers' regularisers add to the loss: Σ l1 · |w| + l2 · w² over their kernels."""
+    total = jnp.float32(0.0)
+    for layer, layer_parameters in zip(network, parameters, strict=True):
+        if isinstance(layer, Dense | Conv2D) and (regularizer := layer.kernel_regularizer):
+            kernel = layer_parameters["kernel"]
+            total += regularizer.l1 * jnp.sum(jnp.abs(kernel)) + regularizer.l2 * jnp.sum(jnp.square(kernel))
+    return total
+
+
+def constrain(parameters: NetworkParameters, *, network: tuple[Layer, ...]) -> NetworkParameters:
+    """The parameters as the layers' constraints allow them."""
+    return [
+        {**layer_parameters, "kernel": _bounded(layer_parameters["kernel"], layer.kernel_constraint.max_value)}
+        if isinstance(layer, Dense | Conv2D) and layer.kernel_constraint
+        else layer_parameters
+        for layer, layer_parameters in zip(network, parameters, strict=True)
+    ]
+
+
+def _bounded(kernel: Array, max_value: float) -> Array:
+    """Scales each unit's weights, all but the last axis, to at most that L2 norm: Keras' `MaxNorm`."""
+    norms = jnp.sqrt(jnp.sum(jnp.square(kernel), axis=tuple(range(kernel.ndim - 1)), keepdims=True))
+    return kernel * (jnp.minimum(norms, max_value) / (1e-7 + norms))
 
 
 def outputs(logits: Array, *, network: tuple[Layer, ...]) -> Array:
@@ -65,6 +128,8 @@ def parameter_count(network: tuple[Layer, ...]) -> int:
     return sum(shape.parameters for shape in layer_shapes(network))
 
 
-def _without_activation(last: Layer) -> Layer:
+def _up_to_logits(network: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The layers, the last without its activation."""
+    last = network[-1]
     assert isinstance(last, Dense | ActivationLayer), "Network refuses any other last layer"
-    return last.model_copy(update={"activation": "linear"})
+    return (*network[:-1], last.model_copy(update={"activation": "linear"}))

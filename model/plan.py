@@ -6,7 +6,8 @@ from typing import NamedTuple
 import jax
 
 from model.network import parameter_count
-from model.spec import TrainSpec, layer_shapes
+from model.spec import TrainSpec
+from model.spec_layers import layer_shapes
 
 CHUNK_SECONDS = 0.25
 
@@ -26,6 +27,10 @@ class Plan(NamedTuple):
     def rows(self) -> int:
         return self.chunks * self.chunk_steps
 
+    def cut(self, chunk_steps: int) -> "Plan":
+        """The same epoch in chunks of another length."""
+        return Plan(self.steps, math.ceil(self.steps / chunk_steps), chunk_steps)
+
 
 def total_steps(spec: TrainSpec, examples: int) -> int:
     """Mini-batches in a run over so many training images."""
@@ -33,11 +38,18 @@ def total_steps(spec: TrainSpec, examples: int) -> int:
 
 
 def plan_epoch(spec: TrainSpec, examples: int) -> Plan:
-    """Chunks of about CHUNK_SECONDS, of equal length, with as few empty steps as a choice near that allows."""
+    """Chunks of about CHUNK_SECONDS, of a length out of few, so that few shapes are ever compiled."""
     steps = math.ceil(examples / spec.batch_size)
-    fewest = min(steps, math.ceil(steps * estimate_step_seconds(spec) / CHUNK_SECONDS))
-    chunks = min(range(fewest, min(2 * fewest, steps) + 1), key=lambda count: (-steps % count, count))
-    return Plan(steps, chunks, math.ceil(steps / chunks))
+    wanted = max(1.0, CHUNK_SECONDS / estimate_step_seconds(spec))
+    whole = Plan(steps, 1, steps)
+    if steps <= 1.5 * wanted:
+        return whole
+    near = [length for length in _LENGTHS if wanted / 1.5 <= length <= max(1.5 * wanted, 1)]
+    return whole.cut(min(near, key=lambda length: (-steps % length, -length)))
+
+
+# Four lengths from each power of two to the next: wide apart, yet one of them leaves few steps empty.
+_LENGTHS = sorted({(4 + quarter) << power >> 2 for power in range(26) for quarter in range(4)})
 
 
 def estimate_step_seconds(spec: TrainSpec) -> float:

@@ -4,255 +4,24 @@ A `TrainSpec` is data: it is stored with every run and model, sent over REST, an
 argument of the jitted functions. The defaults are the tutorial network's.
 """
 
-import math
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 
+from model.spec_augmentation import Augmentation
 from model.spec_base import Spec
-from model.spec_optimizers import Adam, CosineDecay, Optimizer
+from model.spec_callbacks import EarlyStopping, ReduceLrOnPlateau
+from model.spec_layers import CLASSES, Activation, Dense, Flatten, Layer, Network, final_activation
+from model.spec_optimizers import Adam, Optimizer
 
-CLASSES = 10
-IMAGE_SHAPE = (28, 28, 1)
-MAX_PARAMETERS = 16_000_000  # 64 MB of float32, the most that one model may weigh
-MAX_LAYERS = 64
-MAX_UNITS = 8_192
 MAX_BATCH_SIZE = 10_000
 MAX_EPOCHS = 1_000
 
-Shape = tuple[int, ...]
-# fmt: off
-Activation = Literal[
-    "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "softmax", "hard_sigmoid"
-]
-Initializer = Literal[
-    "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal",
-    "orthogonal", "zeros",
-]
-# fmt: on
-Padding = Literal["valid", "same"]
-Size = Annotated[int, Field(ge=1, le=28)]
+ClassWeight = Annotated[float, Field(ge=0.0, le=1_000.0)]
 LossName = Literal[
     "categorical_crossentropy", "mean_squared_error", "mean_absolute_error", "hinge", "kl_divergence", "poisson"
 ]
-Metric = Literal["accuracy"]
-
-
-class LayerSpec(Spec):
-    """A layer, and what it makes of shapes: by itself it changes none and has no parameters."""
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
-    def parameter_count(self, input_shape: Shape) -> int:
-        return 0
-
-    def multiplications(self, input_shape: Shape) -> int:
-        """Multiply-adds of one image on its way through the layer, those of its parameters alone."""
-        return self.parameter_count(input_shape)
-
-
-class Flatten(LayerSpec):
-    """Turns an image into one row of numbers."""
-
-    type: Literal["flatten"] = Field("flatten", description="The kind of layer", examples=["flatten"])
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) == 1:
-            raise ValueError(f"its input is flat already ({input_shape[0]} numbers); remove this flatten")
-        return (math.prod(input_shape),)
-
-
-class Dense(LayerSpec):
-    """activation(x · kernel + bias); the bias starts at zero."""
-
-    type: Literal["dense"] = Field("dense", description="The kind of layer", examples=["dense"])
-    units: int = Field(ge=1, le=MAX_UNITS, description="Number of neurons", examples=[500])
-    activation: Activation = Field("linear", description="Applied to each output", examples=["sigmoid"])
-    kernel_initializer: Initializer = Field(
-        "glorot_uniform",
-        description="How the kernel starts, as Keras' initializer of that name",
-        examples=["he_normal"],
-    )
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) != 1:
-            raise ValueError(f"it needs a flat input, not {format_shape(input_shape)}; put a flatten before it")
-        return (self.units,)
-
-    def parameter_count(self, input_shape: Shape) -> int:
-        return (math.prod(input_shape) + 1) * self.units
-
-
-class _Window(LayerSpec):
-    """A layer that looks at an image through a window that moves over it."""
-
-    padding: Padding = Field(
-        "valid",
-        description="valid: the window stays inside the image; same: zeros around it keep the size (at stride 1)",
-        examples=["same"],
-    )
-
-    @property
-    def window(self) -> tuple[int, int]:
-        """The window's side and its stride, in pixels."""
-        raise NotImplementedError
-
-    def window_shape(self, input_shape: Shape) -> Shape:
-        """[H', W']: how many places the window takes."""
-        if len(input_shape) != 3:
-            raise ValueError(f"it needs an image, not {format_shape(input_shape)}; put it before the flatten")
-        side, stride = self.window
-        if self.padding == "same":
-            return tuple(-(-size // stride) for size in input_shape[:2])
-        if side > min(input_shape[:2]):
-            raise ValueError(f"its window of {side} × {side} does not fit into {format_shape(input_shape)}")
-        return tuple((size - side) // stride + 1 for size in input_shape[:2])
-
-
-class Conv2D(_Window):
-    """activation(convolution of the image with the kernel + bias), channels last; the bias starts at zero."""
-
-    type: Literal["conv2d"] = Field("conv2d", description="The kind of layer", examples=["conv2d"])
-    filters: int = Field(ge=1, le=1_024, description="Channels of the output", examples=[32])
-    kernel_size: Size = Field(3, description="Side of the window in pixels", examples=[3])
-    strides: Size = Field(1, description="Pixels from one place of the window to the next", examples=[1])
-    activation: Activation = Field("linear", description="Applied to each output", examples=["relu"])
-    kernel_initializer: Initializer = Field(
-        "glorot_uniform",
-        description="How the kernel starts, as Keras' initializer of that name",
-        examples=["he_normal"],
-    )
-
-    @property
-    def window(self) -> tuple[int, int]:
-        return self.kernel_size, self.strides
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return (*self.window_shape(input_shape), self.filters)
-
-    def parameter_count(self, input_shape: Shape) -> int:
-        return (self.kernel_size**2 * input_shape[-1] + 1) * self.filters
-
-    def multiplications(self, input_shape: Shape) -> int:
-        return math.prod(self.window_shape(input_shape)) * self.parameter_count(input_shape)
-
-
-class _Pooling(_Window):
-    pool_size: Size = Field(2, description="Side of the window in pixels", examples=[2])
-    strides: Size | None = Field(None, description="Pixels from place to place; null: the window's side", examples=[2])
-
-    @property
-    def window(self) -> tuple[int, int]:
-        return self.pool_size, self.strides or self.pool_size
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return (*self.window_shape(input_shape), input_shape[-1])
-
-
-class MaxPooling2D(_Pooling):
-    """The largest number in the window, of each channel; zeros around the image do not count."""
-
-    type: Literal["max_pooling2d"] = Field("max_pooling2d", description="The kind of layer", examples=["max_pooling2d"])
-
-
-class AveragePooling2D(_Pooling):
-    """The mean of the window, of each channel; zeros around the image do not count."""
-
-    type: Literal["average_pooling2d"] = Field(
-        "average_pooling2d", description="The kind of layer", examples=["average_pooling2d"]
-    )
-
-
-class GlobalAveragePooling2D(LayerSpec):
-    """The mean of the whole image, of each channel."""
-
-    type: Literal["global_average_pooling2d"] = Field(
-        "global_average_pooling2d", description="The kind of layer", examples=["global_average_pooling2d"]
-    )
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) != 3:
-            raise ValueError(f"it needs an image, not {format_shape(input_shape)}; put it in the flatten's place")
-        return input_shape[2:]
-
-
-class ActivationLayer(LayerSpec):
-    """Applies a function to each number of its input (softmax: to the whole row)."""
-
-    type: Literal["activation"] = Field("activation", description="The kind of layer", examples=["activation"])
-    activation: Activation = Field(description="The function to apply", examples=["relu"])
-
-
-class Dropout(LayerSpec):
-    """Zeroes a random part of its input while training and scales up the rest; does nothing afterwards."""
-
-    type: Literal["dropout"] = Field("dropout", description="The kind of layer", examples=["dropout"])
-    rate: float = Field(ge=0.0, lt=1.0, description="Share of the input that is zeroed", examples=[0.2])
-
-
-Layer = Annotated[
-    Flatten | Dense | Conv2D | MaxPooling2D | AveragePooling2D | GlobalAveragePooling2D | ActivationLayer | Dropout,
-    Field(discriminator="type"),
-]
-
-
-class LayerShape(NamedTuple):
-    """One row of a network's summary."""
-
-    layer: Layer
-    input_shape: Shape
-    output_shape: Shape
-    parameters: int
-    multiplications: int
-
-
-def format_shape(shape: Shape) -> str:
-    return " × ".join(str(size) for size in shape)
-
-
-def layer_shapes(network: tuple[Layer, ...]) -> Iterator[LayerShape]:
-    """Walks the network from a 28 × 28 × 1 image; raises ValueError that names the layer that does not fit."""
-    shape: Shape = IMAGE_SHAPE
-    for index, layer in enumerate(network):
-        try:
-            output_shape = layer.output_shape(shape)
-        except ValueError as error:
-            raise ValueError(f"layer {index} ({layer.type}): {error}") from None
-        yield LayerShape(layer, shape, output_shape, layer.parameter_count(shape), layer.multiplications(shape))
-        shape = output_shape
-
-
-def _check_network(network: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    shapes = list(layer_shapes(network))
-    last, index = shapes[-1], len(shapes) - 1
-    if last.layer.type not in ("dense", "activation"):
-        raise ValueError(f"layer {index} ({last.layer.type}): the last layer must be dense or activation")
-    if last.output_shape != (CLASSES,):
-        got = format_shape(last.output_shape)
-        raise ValueError(
-            f"layer {index} ({last.layer.type}): the last layer must give {CLASSES} numbers, one a digit, not {got}"
-        )
-    parameters = sum(shape.parameters for shape in shapes)
-    if parameters > MAX_PARAMETERS:
-        raise ValueError(f"the network has {parameters:,} parameters; at most {MAX_PARAMETERS:,} are allowed")
-    return network
-
-
-Network = Annotated[
-    tuple[Layer, ...],
-    Field(min_length=1, max_length=MAX_LAYERS),
-    AfterValidator(_check_network),
-]
+MetricName = Literal["accuracy", "top_k_categorical_accuracy", "per_class_accuracy"]
 
 
 class CategoricalCrossentropy(Spec):
@@ -286,9 +55,31 @@ def loss_name(loss: Loss) -> LossName:
     return loss if isinstance(loss, str) else loss.type
 
 
-def _mlp(*units: int, activation: Activation) -> tuple[Layer, ...]:
+class TopK(Spec):
+    """Share of the images whose label is among the k largest outputs."""
+
+    type: Literal["top_k_categorical_accuracy"] = Field(
+        "top_k_categorical_accuracy", description="The kind of metric", examples=["top_k_categorical_accuracy"]
+    )
+    k: int = Field(5, ge=1, le=CLASSES, description="How many of the largest outputs count", examples=[2])
+
+
+Metric = Annotated[
+    Annotated[MetricName, Tag("name")] | Annotated[TopK, Tag("object")],
+    Discriminator(lambda metric: "object" if isinstance(metric, dict | TopK) else "name"),
+]
+
+
+def metric_name(metric: Metric) -> MetricName:
+    return metric if isinstance(metric, str) else metric.type
+
+
+def mlp(*units: int, activation: Activation) -> tuple[Layer, ...]:
     hidden = [Dense(units=count, activation=activation) for count in units]
     return (Flatten(), *hidden, Dense(units=CLASSES, activation="softmax"))
+
+
+_C = TypeVar("_C", EarlyStopping | None, ReduceLrOnPlateau | None)
 
 
 class TrainSpec(Spec):
@@ -304,9 +95,9 @@ class TrainSpec(Spec):
     )
     dataset: Literal["mnist"] = Field("mnist", description="60,000 training and 10,000 test images", examples=["mnist"])
     network: Network = Field(
-        _mlp(500, 500, activation="sigmoid"),
+        mlp(500, 500, activation="sigmoid"),
         description="The layers in order, as in Keras' `Sequential`; the last gives 10 numbers",
-        examples=[[layer.model_dump() for layer in _mlp(500, 500, activation="sigmoid")]],
+        examples=[[layer.model_dump() for layer in mlp(500, 500, activation="sigmoid")]],
     )
     loss: Loss = Field(
         "categorical_crossentropy",
@@ -320,7 +111,11 @@ class TrainSpec(Spec):
         Adam(), description="How the gradient changes the parameters", examples=[Adam().model_dump()]
     )
     metrics: tuple[Metric, ...] = Field(
-        ("accuracy",), max_length=1, description="What is reported beside the loss", examples=[["accuracy"]]
+        ("accuracy",),
+        max_length=3,
+        description="What each epoch reports beside the loss, accuracy always: top-k (a name: k = 5) and the accuracy "
+        "of each digit",
+        examples=[["accuracy", {"type": "top_k_categorical_accuracy", "k": 2}, "per_class_accuracy"]],
     )
     batch_size: int = Field(100, ge=1, le=MAX_BATCH_SIZE, description="Images in a mini-batch", examples=[100])
     epochs: int = Field(20, ge=1, le=MAX_EPOCHS, description="Times that every image is seen", examples=[20])
@@ -331,7 +126,67 @@ class TrainSpec(Spec):
         description="Share of the training images, taken from their end, that is held out to judge each epoch",
         examples=[0.1],
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="Determines initial weights, shuffling and dropout", examples=[0])
+    augmentation: Augmentation | None = Field(
+        None, description="Random changes of the training images; null: they are seen as they are"
+    )
+    class_weight: tuple[ClassWeight, ...] | None = Field(
+        None,
+        min_length=CLASSES,
+        max_length=CLASSES,
+        description="What the training loss of each digit's images, 0 to 9, is multiplied by; null: 1 each",
+        examples=[[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0]],
+    )
+    early_stopping: EarlyStopping | None = Field(None, description="When to end before the last epoch; null: never")
+    reduce_lr_on_plateau: ReduceLrOnPlateau | None = Field(
+        None, description="When to lower the learning rate, which must be a number then; null: never"
+    )
+    ema_momentum: float | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="The model is an exponential moving average of the parameters, of which each step keeps this "
+        "share (Polyak & Juditsky 1992; Keras' `use_ema`); null: the last step's parameters",
+        examples=[0.999],
+    )
+    compute_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Precision of the training's matrix products; parameters, loss, statistics and the finished "
+        "model's answers are float32 always",
+        examples=["float32"],
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="Determines initial weights, shuffling, augmentation and dropout", examples=[0]
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _check_metrics(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        names = [metric_name(metric) for metric in metrics]
+        if repeated := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"{repeated} is given more than once")
+        return metrics
+
+    @field_validator("class_weight")
+    @classmethod
+    def _check_class_weight(cls, weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if weights and not any(weights):
+            raise ValueError("give at least one weight above 0")
+        return weights
+
+    @field_validator("early_stopping", "reduce_lr_on_plateau")
+    @classmethod
+    def _check_monitor(cls, callback: _C, info: ValidationInfo) -> _C:
+        if callback and callback.monitor.startswith("validation") and info.data.get("validation_split") == 0:
+            raise ValueError(f"monitor: {callback.monitor} needs validation_split above 0; or choose loss")
+        return callback
+
+    @field_validator("reduce_lr_on_plateau")
+    @classmethod
+    def _check_constant_rate(cls, callback: ReduceLrOnPlateau | None, info: ValidationInfo) -> Any:
+        optimizer = info.data.get("optimizer")
+        if callback and optimizer and not isinstance(optimizer.learning_rate, int | float):
+            raise ValueError("it needs an optimizer whose learning_rate is a number, not a schedule")
+        return callback
 
     @field_validator("validation_split")
     @classmethod
@@ -352,70 +207,9 @@ class TrainSpec(Spec):
         return loss
 
 
-def final_activation(network: tuple[Layer, ...]) -> Activation:
-    """What turns the network's logits into its outputs: the last layer's activation."""
-    last = network[-1]
-    assert isinstance(last, Dense | ActivationLayer), "Network refuses any other last layer"
-    return last.activation
-
-
-class Preset(NamedTuple):
-    """A ready training, with a sentence that says what it is good for."""
-
-    description: str
-    spec: TrainSpec
-
-
-PRESETS = {
-    "tutorial": Preset(
-        "The network that the Keras tutorials start with: two hidden layers of 500 sigmoid neurons, 20 epochs.",
-        TrainSpec(),
-    ),
-    "quick": Preset(
-        "At least 98 % in the fewest seconds: relu, larger batches and a learning rate that falls along a cosine.",
-        TrainSpec(
-            name="quick",
-            network=_mlp(256, 256, activation="relu"),
-            optimizer=Adam(learning_rate=CosineDecay(initial_learning_rate=0.003)),
-            batch_size=128,
-            epochs=4,
-        ),
-    ),
-    "convnet": Preset(
-        "A small convolutional network: about 99.3 %, in two minutes on two cores.",
-        TrainSpec(
-            name="convnet",
-            network=(
-                Conv2D(filters=32, kernel_size=5, strides=2, activation="relu", kernel_initializer="he_normal"),
-                Dropout(rate=0.1),
-                Conv2D(filters=64, kernel_size=3, activation="relu", kernel_initializer="he_normal"),
-                MaxPooling2D(),
-                Dropout(rate=0.25),
-                Flatten(),
-                Dense(units=128, activation="relu", kernel_initializer="he_normal"),
-                Dropout(rate=0.4),
-                Dense(units=CLASSES, activation="softmax"),
-            ),
-            optimizer=Adam(learning_rate=CosineDecay(initial_learning_rate=0.002)),
-            batch_size=128,
-            epochs=10,
-        ),
-    ),
-}
-PresetName = Literal["tutorial", "quick", "convnet"]
-
-
-class TrainRequest(TrainSpec):
-    """A spec in which any field may be left out; `preset` says whose values stand in (the tutorial's)."""
-
-    preset: PresetName = Field("tutorial", description="Supplies every field that is not given", examples=["quick"])
-
-    @model_validator(mode="before")
-    @classmethod
-    def _start_from_preset(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("preset") not in [*PRESETS]:
-            return data
-        return {**dict(PRESETS[data["preset"]].spec), **data}
-
-    def spec(self) -> TrainSpec:
-        return TrainSpec.model_construct(**{name: getattr(self, name) for name in TrainSpec.model_fields})
+def top_k(spec: TrainSpec) -> int | None:
+    """The k of the top-k accuracy that the spec's metrics ask for: Keras' 5 where they only name it."""
+    for metric in spec.metrics:
+        if metric_name(metric) == "top_k_categorical_accuracy":
+            return metric.k if isinstance(metric, TopK) else TopK().k
+    return None

@@ -1,278 +1,288 @@
-"""Training: a run's state, the jitted scan over mini-batches, and fit(), a generator of reports.
+"""Training: fit(), a generator of reports, and the host's side of it: data, order, callbacks and checkpoints.
 
 Shapes: B images in a batch, L steps in a chunk, R rows (steps, padding included) in an epoch.
 """
 
 import math
+import operator
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax import Array, lax
-from pydantic import BaseModel, ConfigDict, Field
+from jax import Array
+from numpy.typing import NDArray
 
 from model import network as net
+from model.callbacks import reduced, stops, watch
 from model.data import Dataset, split
+from model.devices import all_devices, whole
 from model.evaluate import MeanScores, mean_scores
-from model.losses import DivergedError, correct_per_example, loss_per_example
-from model.optimizers import learning_rates, transformation
+from model.losses import DivergedError
+from model.memory import check_fits
+from model.optimizers import learning_rates
 from model.plan import Plan, plan_epoch, total_steps
-from model.spec import Layer, Loss, TrainSpec
-from model.spec_optimizers import Optimizer
+from model.reports import Checkpoint, EpochReport, FitResult, Report, StepReport
+from model.resume import Journal, SavedTraining, keeps_best, to_bytes
+from model.spec import TrainSpec
+from model.step import (
+    ChunkInputs,
+    Totals,
+    TrainState,
+    initial_state,
+    input_shardings,
+    jitted_chunk,
+    step_config,
+    weights,
+)
+
+ADVICE = "try a smaller learning rate"
+CHECKPOINT_SHARE = 0.02  # of the time, at most, that checkpoints may take
+GOOD_SECONDS = 1.0  # between copies of the parameters, kept for the case that a loss is not finite
 
 
-class StepReport(BaseModel):
-    """How far the training is, and the means over the mini-batches since the last report."""
+def fit(
+    spec: TrainSpec,
+    dataset: Dataset,
+    *,
+    saved: SavedTraining | None = None,
+    checkpoint_seconds: float = math.inf,
+) -> Iterator[Report]:
+    """Trains the spec's network; yields a StepReport every chunk, an EpochReport every epoch, at last a FitResult.
 
-    model_config = ConfigDict(frozen=True)
-
-    epoch: int = Field(description="The epoch that is being trained, from 1", examples=[3])
-    epochs: int = Field(description="Epochs in the run", examples=[20])
-    step: int = Field(description="Finished steps of the whole run", examples=[1234])
-    steps: int = Field(description="Steps in the run", examples=[12000])
-    loss: float | None = Field(None, description="Mean loss since the last report", examples=[0.12])
-    accuracy: float | None = Field(None, description="Share of right answers since the last report", examples=[0.96])
-    images_per_second: float | None = Field(None, description="Training speed", examples=[21000.0])
-    seconds_left: float | None = Field(None, description="Expected seconds to the end of training", examples=[55.0])
-
-
-class EpochReport(BaseModel):
-    """One row of a run's history."""
-
-    model_config = ConfigDict(frozen=True)
-
-    epoch: int = Field(description="The finished epoch, from 1", examples=[3])
-    loss: float = Field(description="Mean training loss over the epoch, dropout on", examples=[0.12])
-    accuracy: float = Field(description="Share of right answers over the epoch", examples=[0.96])
-    validation_loss: float | None = Field(None, description="Mean loss on the held-out images", examples=[0.11])
-    validation_accuracy: float | None = Field(None, description="Share of right answers on them", examples=[0.97])
-    seconds: float = Field(description="Seconds that the epoch took, validation included", examples=[4.9])
-
-
-class FitResult(NamedTuple):
-    """The last report of a training: its parameters, and their scores on the held-out images, if any were."""
-
-    parameters: net.NetworkParameters
-    validation: MeanScores | None
-
-
-Report = StepReport | EpochReport | FitResult
-
-
-class TrainState(NamedTuple):
-    """What a step changes."""
-
-    parameters: net.NetworkParameters
-    optimizer_state: optax.OptState
-
-
-class StepConfig(NamedTuple):
-    """The static part of a step: whatever else changes compiles nothing."""
-
-    network: tuple[Layer, ...]
-    loss: Loss
-    optimizer: Optimizer
-
-
-class Totals(NamedTuple):
-    """Sums over examples: on the device while a chunk runs, floats on the host."""
-
-    loss: Any
-    correct: Any
-    examples: Any
-
-
-def fit(spec: TrainSpec, dataset: Dataset) -> Iterator[Report]:
-    """Trains the spec's network; yields a StepReport every chunk, an EpochReport every epoch, then a FitResult.
-
-    dataset: the training images; the spec's validation split is held out of them. Closing the generator stops the
-    training after the chunk in flight, a fraction of a second. The same spec on the same device gives the same bits.
-    Raises DivergedError when the loss is no longer finite.
+    dataset: the training images; the spec's validation split is held out of them. Every checkpoint_seconds, or as much
+    more seldom as keeps their cost to CHECKPOINT_SHARE, a Checkpoint comes between; `resume.from_bytes` makes of it
+    the `saved` with which another fit goes on to the same bits. Closing the generator stops the training after the
+    chunk in flight. The same spec on the same device gives the same bits.
+    Raises DivergedError when the loss is no longer finite, and NotEnoughMemoryError before the first step.
     """
     examples, validation = split(dataset, spec.validation_split)
-    training = _Training(spec, examples)
-    pace = _Pace(spec, training.plan)
-    for epoch in range(1, spec.epochs + 1):
-        pace.start_epoch(epoch)
-        for step, totals in training.run_epoch(epoch):
-            yield pace.step_report(step, totals)
-        scores = mean_scores(training.state.parameters, validation, spec) if validation else None
-        yield pace.epoch_report(scores)
-    if not all(bool(jnp.isfinite(value).all()) for value in jax.tree.leaves(training.state.parameters)):
-        raise DivergedError("a parameter is not finite after the last step; try a smaller learning rate")
-    yield FitResult(training.state.parameters, scores)
+    training = _Training(spec, examples, saved)
+    checkpoints = _Checkpoints(checkpoint_seconds)
+    while not training.finished:
+        for report in training.run_epoch():
+            yield report
+            yield from checkpoints.when_due(training)
+        yield training.end_epoch(validation)
+    yield training.result()
 
 
 class _Training:
-    """A run's data and state on the device, and its one compiled function."""
+    """A run's data and state on the devices, its one compiled function, and its journal."""
 
-    def __init__(self, spec: TrainSpec, dataset: Dataset) -> None:
-        self.spec = spec
-        self.images, self.labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
-        self.plan = plan_epoch(spec, len(dataset.labels))
-        self.rates = learning_rates(spec.optimizer, steps=total_steps(spec, len(dataset)), epochs=spec.epochs)
+    def __init__(self, spec: TrainSpec, dataset: Dataset, saved: SavedTraining | None) -> None:
+        self.spec, self.mesh, self.examples = spec, all_devices(), len(dataset)
+        self.images, self.labels = self._on_devices((dataset.images, dataset.labels))
+        plan = plan_epoch(spec, self.examples)
+        self.journal = saved.journal.model_copy(deep=True) if saved else Journal(chunk_steps=plan.chunk_steps)
+        self.plan = plan.cut(self.journal.chunk_steps)
+        self.rates = learning_rates(spec.optimizer, steps=total_steps(spec, self.examples), epochs=spec.epochs)
         init_key, self.train_key = jax.random.split(jax.random.key(spec.seed))
-        self.state = initial_state(init_key, spec)
-        self.compiled: Callable[..., tuple[TrainState, Totals]] | None = None
+        self.state: TrainState = self._on_devices(saved.state if saved else initial_state(init_key, spec))
+        self.best = saved.best if saved else None
+        self.last_good = _LastGood()
+        self.pace = _Pace(self.plan, spec.epochs)
+        self.compiled: jax.stages.Compiled | None = None
 
-    def run_epoch(self, epoch: int) -> Iterator[tuple[int, Totals]]:
-        """Yields the epoch's finished steps and the chunk's totals after each chunk."""
-        order_key, dropout_key = jax.random.split(jax.random.fold_in(self.train_key, epoch))
-        order = epoch_order(order_key, len(self.labels), rows=self.plan.rows, batch_size=self.spec.batch_size)
-        for first in range(0, self.plan.rows, self.plan.chunk_steps):
-            rates = self._chunk_rates(epoch, first)
-            arguments = (self.state, self.images, self.labels, order, rates, dropout_key, jnp.int32(first))
-            self.state, totals = self._compile(arguments)(*arguments)
-            step = min(first + self.plan.chunk_steps, self.plan.steps)
-            yield step, Totals(*(float(total) for total in jax.device_get(totals)))
+    def _on_devices(self, tree: Any) -> Any:
+        # From the host: what lies on one device cannot be put on those of other processes.
+        return jax.device_put(jax.device_get(tree), whole(self.mesh))
 
-    def _chunk_rates(self, epoch: int, first: int) -> Array:
-        start = (epoch - 1) * self.plan.steps + first
-        rates = self.rates[start : start + self.plan.chunk_steps]
-        return jnp.asarray(np.pad(rates, (0, self.plan.chunk_steps - len(rates))))
+    @property
+    def finished(self) -> bool:
+        early = self.spec.early_stopping
+        return self.journal.epoch > self.spec.epochs or bool(early and stops(self.journal.stopping, early))
 
-    def _compile(self, arguments: tuple[Any, ...]) -> Callable[..., tuple[TrainState, Totals]]:
+    def run_epoch(self) -> Iterator[StepReport]:
+        """What is left of the journal's epoch; a report after each chunk."""
+        order_key, step_key = jax.random.split(jax.random.fold_in(self.train_key, self.journal.epoch))
+        order, step_bits = self._order(order_key), self._on_devices(jax.random.key_data(step_key))
+        self.pace.start_lap()
+        for first in range(self.journal.row, self.plan.rows, self.plan.chunk_steps):
+            if self._steps_before() + first > 0:
+                self.last_good.remember(self.state)
+            arguments = (self.state, self.images, self.labels, self._inputs(order, first), step_bits)
+            self.state, totals, good_steps = self._compile(arguments)(*arguments)
+            yield self._record(first, jax.tree.map(_to_host, totals), int(good_steps))
+
+    def _order(self, key: Array) -> NDArray[np.int32]:
+        """[R, B], B a multiple of the devices: every example's index once, in random order, then -1."""
+        order = np.full(self.plan.rows * self.spec.batch_size, -1, np.int32)
+        order[: self.examples] = _permutation(key, self.examples)
+        batches = order.reshape(self.plan.rows, self.spec.batch_size)
+        return np.pad(batches, ((0, 0), (0, -self.spec.batch_size % self.mesh.size)), constant_values=-1)
+
+    def _inputs(self, order: NDArray[np.int32], first: int) -> ChunkInputs:
+        numbers = np.arange(first, first + self.plan.chunk_steps, dtype=np.int32)
+        steps = self._steps_before() + numbers
+        keeps = np.where(steps == 0, 0.0, self.spec.ema_momentum or 0.0).astype(np.float32)
+        inputs = ChunkInputs(order[numbers], numbers, self._rates(steps), keeps)
+        return jax.device_put(inputs, input_shardings(self.mesh))
+
+    def _rates(self, steps: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The learning rates of these steps of the run; behind its end any will do."""
+        rates = self.rates[np.minimum(steps, len(self.rates) - 1)]
+        lowered = self.journal.lowered_rate
+        return rates if lowered is None else np.full_like(rates, lowered)
+
+    def _steps_before(self) -> int:
+        """Steps of the run before the journal's epoch."""
+        return (self.journal.epoch - 1) * self.plan.steps
+
+    def _compile(self, arguments: tuple[Any, ...]) -> jax.stages.Compiled:
         if self.compiled is None:
-            lowered = train_chunk.lower(*arguments, config=step_config(self.spec))
-            self.compiled = lowered.compile()
+            self.compiled = jitted_chunk(step_config(self.spec), self.mesh).lower(*arguments).compile()
+            check_fits(self.compiled, self.spec)
         return self.compiled
 
+    def _record(self, first: int, totals: Totals, good_steps: int) -> StepReport:
+        journal, steps = self.journal, min(self.plan.chunk_steps, self.plan.steps - first)
+        if good_steps < steps:
+            where = f"in epoch {journal.epoch}, at step {self._steps_before() + first + good_steps + 1}"
+            raise DivergedError(f"the loss became {totals.loss} {where}; {ADVICE}", self.last_good.weights)
+        journal.row = first + self.plan.chunk_steps
+        journal.totals = jax.tree.map(operator.add, journal.totals, totals) if journal.totals else totals
+        journal.seconds += (seconds := self.pace.lap())
+        return self.pace.report(journal.epoch, self._steps_before() + first + steps, totals, seconds)
 
-def initial_state(key: Array, spec: TrainSpec) -> TrainState:
-    """Consumes the key."""
-    parameters = net.init(key, spec.network)
-    return TrainState(parameters, transformation(spec.optimizer).init(parameters))
+    def end_epoch(self, validation: Dataset | None) -> EpochReport:
+        """Scores the held-out images, and lets the callbacks decide."""
+        journal, spec = self.journal, self.spec
+        scores = mean_scores(self.weights(), validation, spec) if validation else None
+        rate = float(self._rates(np.array([self._steps_before() + self.plan.steps - 1]))[0])
+        report = _epoch_report(journal, scores, rate, journal.seconds + self.pace.lap())
+        journal.history.append(report)
+        if stopping := spec.early_stopping:
+            journal.stopping = watch(journal.stopping, report, stopping)
+            if keeps_best(spec) and journal.stopping.best_epoch == report.epoch:
+                self.best = self.weights()
+        if plateau := spec.reduce_lr_on_plateau:
+            journal.plateau, lowered = reduced(journal.plateau, report, plateau, rate)
+            journal.lowered_rate = lowered
+        journal.epoch, journal.row, journal.totals, journal.seconds = journal.epoch + 1, 0, None, 0.0
+        return report
 
+    def weights(self) -> net.NetworkParameters:
+        """What would be published now, as NumPy arrays."""
+        return _copy(weights(self.state))
 
-def step_config(spec: TrainSpec) -> StepConfig:
-    # None stands for any rate or schedule: they are data, and must not tell two configurations apart.
-    without_rate = spec.optimizer.model_copy(update={"learning_rate": None})
-    return StepConfig(spec.network, spec.loss, without_rate)
+    def saved(self) -> SavedTraining:
+        return SavedTraining(self.journal, self.state, self.best)
 
-
-@partial(jax.jit, static_argnames=("rows", "batch_size", "examples"))
-def epoch_order(key: Array, examples: int, *, rows: int, batch_size: int) -> Array:
-    """[R, B] int32: every example's index once, in random order, then -1 where there is none. The key is consumed."""
-    order = jax.random.permutation(key, examples)
-    return jnp.pad(order, (0, rows * batch_size - examples), constant_values=-1).reshape(rows, batch_size)
-
-
-@partial(jax.jit, static_argnames="config", donate_argnames="state")
-def train_chunk(
-    state: TrainState,
-    images: Array,
-    labels: Array,
-    order: Array,
-    rates: Array,
-    dropout_key: Array,
-    first: Array,
-    *,
-    config: StepConfig,
-) -> tuple[TrainState, Totals]:
-    """Runs the L steps that start at row `first` of an epoch's order.
-
-    images: [N, 28, 28] uint8; labels: [N] uint8; order: [R, B] int32; rates: [L] float32 learning rates; the dropout
-    key is folded with each row's number. The state is donated.
-    """
-    rows = first + jnp.arange(len(rates))  # [L]
-
-    def step(state: TrainState, row_and_rate: tuple[Array, Array]) -> tuple[TrainState, Totals]:
-        row, rate = row_and_rate
-        indices = order[row]  # [B]
-        key = jax.random.fold_in(dropout_key, row)
-        return train_step(state, images[indices], labels[indices], indices >= 0, rate, key, config=config)
-
-    state, totals = lax.scan(step, state, (rows, rates))
-    return state, jax.tree.map(jnp.sum, totals)
+    def result(self) -> FitResult:
+        """The last epoch's weights, or the best one's, with their scores."""
+        parameters, history = self.weights(), self.journal.history
+        if not _finite(parameters):
+            raise DivergedError(f"a parameter is not finite after the last step; {ADVICE}", self.last_good.weights)
+        if self.best is None:
+            return FitResult(parameters, history[-1].validation)
+        best_epoch = self.journal.stopping.best_epoch
+        assert best_epoch is not None, "the best weights are those of an epoch"
+        return FitResult(self.best, history[best_epoch - 1].validation)
 
 
-def train_step(
-    state: TrainState,
-    images: Array,
-    labels: Array,
-    counts: Array,
-    rate: Array,
-    key: Array,
-    *,
-    config: StepConfig,
-) -> tuple[TrainState, Totals]:
-    """One mini-batch; counts: [B] bool, whether an example counts. A batch in which none does changes nothing."""
-    gradient_of = jax.value_and_grad(_mean_loss, has_aux=True)
-    (_, totals), gradient = gradient_of(state.parameters, images, labels, counts, key, config=config)
-    updates, optimizer_state = transformation(config.optimizer).update(
-        gradient, state.optimizer_state, state.parameters, learning_rate=rate
-    )
-    stepped = TrainState(optax.apply_updates(state.parameters, updates), optimizer_state)
-    return jax.tree.map(partial(jnp.where, totals.examples > 0), stepped, state), totals
+@partial(jax.jit, static_argnames="examples")
+def _permutation(key: Array, examples: int) -> Array:
+    return jax.random.permutation(key, examples)
 
 
-def _mean_loss(
-    parameters: net.NetworkParameters,
-    images: Array,
-    labels: Array,
-    counts: Array,
-    key: Array,
-    *,
-    config: StepConfig,
-) -> tuple[Array, Totals]:
-    logits = net.apply(parameters, images, key, network=config.network)
-    losses = loss_per_example(logits, labels, loss=config.loss, network=config.network)  # [B]
-    correct = correct_per_example(logits, labels, network=config.network)  # [B]
-    totals = Totals(jnp.sum(losses * counts), jnp.sum(correct * counts), jnp.sum(counts))
-    return totals.loss / jnp.maximum(totals.examples, 1), totals
+@jax.jit
+def _finite(tree: Any) -> Array:
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _copy(tree: Any) -> Any:
+    """Not a view, which would keep the next step from taking the state's buffers over."""
+    return jax.tree.map(np.array, tree)
+
+
+def _to_host(total: Array) -> float | list[float]:
+    return np.asarray(total, np.float64).tolist()
+
+
+class _LastGood:
+    """The newest weights of which all were finite, for a training that leaves the finite numbers."""
+
+    def __init__(self) -> None:
+        self.weights: net.NetworkParameters | None = None
+        self._copied_at = -math.inf
+
+    def remember(self, state: TrainState) -> None:
+        if time.monotonic() - self._copied_at >= GOOD_SECONDS and _finite(now := weights(state)):
+            self.weights, self._copied_at = _copy(now), time.monotonic()
+
+
+class _Checkpoints:
+    """When to make a checkpoint: in step with the clock, and seldom enough to cost next to nothing."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._due = time.monotonic() + seconds
+
+    def when_due(self, training: _Training) -> Iterator[Checkpoint]:
+        """The yield takes as long as the caller takes to store the checkpoint, and counts as its cost."""
+        if (started := time.monotonic()) < self._due:
+            return
+        yield Checkpoint(to_bytes(training.saved(), training.spec))
+        ended = time.monotonic()
+        self._due = ended + max(self._seconds, (ended - started) / CHECKPOINT_SHARE)
 
 
 class _Pace:
-    """Turns totals into reports: means, speed and the time left."""
+    """Measures, and tells how far the training is."""
 
-    def __init__(self, spec: TrainSpec, plan: Plan) -> None:
-        self.spec, self.plan = spec, plan
-        self.steps = plan.steps * spec.epochs
+    def __init__(self, plan: Plan, epochs: int) -> None:
+        self.epochs, self.steps = epochs, plan.steps * epochs
         self.measured_from: tuple[float, int] | None = None  # after the first chunk, whose time is compilation's
 
-    def start_epoch(self, epoch: int) -> None:
-        self.epoch, self.epoch_totals = epoch, Totals(0.0, 0.0, 0.0)
-        self.epoch_started = self.chunk_started = time.perf_counter()
+    def start_lap(self) -> None:
+        self.lap_started = time.perf_counter()
 
-    def step_report(self, step: int, totals: Totals) -> StepReport:
-        now, done = time.perf_counter(), (self.epoch - 1) * self.plan.steps + step
-        self.epoch_totals = Totals(*np.add(self.epoch_totals, totals))
-        report = StepReport(
-            epoch=self.epoch,
-            epochs=self.spec.epochs,
-            step=done,
+    def lap(self) -> float:
+        """Seconds since the last lap ended."""
+        started, self.lap_started = self.lap_started, time.perf_counter()
+        return self.lap_started - started
+
+    def report(self, epoch: int, step: int, totals: Totals, seconds: float) -> StepReport:
+        return StepReport(
+            epoch=epoch,
+            epochs=self.epochs,
+            step=step,
             steps=self.steps,
-            **self._means(totals, done),
-            images_per_second=totals.examples / (now - self.chunk_started),
-            seconds_left=self._seconds_left(now, done),
-        )
-        self.chunk_started = now
-        return report
-
-    def epoch_report(self, validation: MeanScores | None) -> EpochReport:
-        return EpochReport(
-            epoch=self.epoch,
-            **self._means(self.epoch_totals, self.epoch * self.plan.steps),
-            validation_loss=validation and validation.loss,
-            validation_accuracy=validation and validation.accuracy,
-            seconds=time.perf_counter() - self.epoch_started,
+            loss=totals.loss / totals.examples,
+            accuracy=totals.correct / totals.examples,
+            images_per_second=totals.examples / seconds,
+            seconds_left=self._seconds_left(step),
         )
 
-    def _means(self, totals: Totals, done: int) -> dict[str, float]:
-        if not math.isfinite(totals.loss):
-            raise DivergedError(
-                f"the loss became {totals.loss} in epoch {self.epoch}, by step {done}; try a smaller learning rate"
-            )
-        return {"loss": totals.loss / totals.examples, "accuracy": totals.correct / totals.examples}
-
-    def _seconds_left(self, now: float, done: int) -> float | None:
+    def _seconds_left(self, step: int) -> float | None:
         if self.measured_from is None:
-            self.measured_from = (now, done)
+            self.measured_from = (time.perf_counter(), step)
             return None
         since, first = self.measured_from
-        return (now - since) / (done - first) * (self.steps - done)
+        return (time.perf_counter() - since) / (step - first) * (self.steps - step)
+
+
+def _epoch_report(journal: Journal, scores: MeanScores | None, rate: float, seconds: float) -> EpochReport:
+    totals = journal.totals
+    assert totals is not None, "an epoch has at least one chunk"
+    per_class = totals.class_correct and [
+        correct / examples if examples else None
+        for correct, examples in zip(totals.class_correct, totals.class_examples, strict=True)
+    ]
+    return EpochReport(
+        epoch=journal.epoch,
+        loss=totals.loss / totals.examples,
+        accuracy=totals.correct / totals.examples,
+        top_k_accuracy=None if totals.top_k is None else totals.top_k / totals.examples,
+        per_class_accuracy=per_class,
+        validation_loss=scores and scores.loss,
+        validation_accuracy=scores and scores.accuracy,
+        validation_top_k_accuracy=scores and scores.top_k,
+        validation_per_class_accuracy=scores and scores.per_class,
+        learning_rate=rate,
+        seconds=seconds,
+    )

@@ -17,6 +17,8 @@ from typing import Any
 import jax
 import keras
 import numpy as np
+import reference_layers
+import reference_training
 import torch
 
 LOSSES: list[tuple[str, str, dict[str, Any]]] = [  # loss, last activation, Keras' arguments
@@ -67,6 +69,12 @@ def main() -> None:
         "losses": _losses(random),
         "optimizers": _optimizers(random),
         "schedules": _schedules(),
+        "numbers": (numbers := reference_layers.random_numbers(random)),
+        "layers": reference_layers.layers(numbers),
+        "regularizers": reference_training.regularizers(numbers),
+        "constraints": reference_training.constraints(numbers),
+        "trainings": reference_training.trainings(numbers, random),
+        "callbacks": reference_training.callbacks(),
     }
     path = Path(__file__).with_name("reference.json")
     path.write_text(json.dumps(_rounded(reference), separators=(",", ":")) + "\n")

@@ -15,7 +15,8 @@ from app.registry import Registry
 from model import network as net
 from model.checkpoint import from_bytes
 from model.evaluate import Calibration, Evaluation, MeanScores
-from model.spec import Dense, Flatten, TrainSpec
+from model.spec import TrainSpec
+from model.spec_layers import Dense, Flatten
 
 SPEC = TrainSpec(network=(Flatten(), Dense(units=10, activation="softmax")))
 PARAMETERS = net.init(jax.random.key(0), SPEC.network)

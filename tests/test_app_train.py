@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from app import jobs
+from app.checkpoints import Checkpoints
 from model.checkpoint import from_bytes
 from model.data import Mnist
 from model.evaluate import evaluate
@@ -189,7 +190,7 @@ def test_a_training_that_diverges_fails_and_says_where(service: Service) -> None
     optimizer = {"type": "sgd", "learning_rate": 10}
     run = service.ended(service.train(network=network, loss="mean_squared_error", optimizer=optimizer))
     assert (run["state"], run["model"]) == ("failed", None)
-    assert "in epoch 1, by step" in run["error"]
+    assert "in epoch 1, at step" in run["error"]
 
 
 def test_a_trainer_that_is_killed_fails_its_run_and_nothing_else(service: Service) -> None:
@@ -208,10 +209,12 @@ def test_the_first_start_trains_the_quick_preset_by_itself(service: Service) -> 
     assert service.get(f"/models/{oldest['model']}")["scores"]["accuracy"] >= 0.98
 
 
-def test_a_run_survives_kill_9_of_worker_and_api_and_succeeds_once(tmp_path: Path) -> None:
-    with serving(tmp_path) as service:
-        run = service.train(**{**SMALL_SPEC, "epochs": 100})
-        wait_for(lambda: service.get(f"/train/{run}")["progress"] is not None)
+def test_a_run_survives_kill_9_of_worker_and_api_and_gives_the_bits_of_one_that_was_left_alone(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "inkling.db")
+    spec = {**SMALL_SPEC, "epochs": 300}
+    with serving(tmp_path, INKLING_CHECKPOINT_SECONDS="0.2") as service:
+        run = service.train(**spec)
+        wait_for(lambda: checkpoints.load(run) is not None)
         trainers = service.pids("app.trainer")
         service.kill("app.worker")
         wait_for(lambda: not set(trainers) & set(service.pids("app.trainer")), 5)
@@ -219,8 +222,28 @@ def test_a_run_survives_kill_9_of_worker_and_api_and_succeeds_once(tmp_path: Pat
         wait_for(lambda: bool(service.pids("app.main")) and bool(service.pids("app.worker")))
         ended = service.ended(run)
         assert ended["state"] == "succeeded", ended
+        assert ended["progress"]["note"].startswith("taken up again in epoch ")
         assert [model["run"] for model in service.get("/models")["models"]].count(run) == 1
-        assert [epoch["epoch"] for epoch in ended["history"]] == list(range(1, 101))
+        assert [epoch["epoch"] for epoch in ended["history"]] == list(range(1, 301))
+        assert checkpoints.load(run) is None
+        alone = service.ended(service.train(**spec))
+        files = [service.http.get(f"/models/{model}/download").content for model in (ended["model"], alone["model"])]
+        assert files[0] == files[1]
+
+
+def test_a_run_whose_checkpoint_is_damaged_starts_over_and_says_so(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "inkling.db")
+    spec = {**SMALL_SPEC, "epochs": 100}
+    with serving(tmp_path) as service:
+        service.ready()
+        first = service.train(**LONG_SPEC)
+        run = service.train(**spec)
+        checkpoints.save(run, b"damaged")
+        service.http.post(f"/train/{first}/cancel")
+        ended = service.ended(run)
+        assert ended["state"] == "succeeded"
+        assert ended["progress"]["note"] == "started over: the checkpoint is damaged: its SHA-256 is another"
+        assert len(ended["history"]) == 100
 
 
 def test_a_run_outlasts_more_restarts_than_failures_are_forgiven(tmp_path: Path) -> None:

@@ -17,18 +17,21 @@ ROOT = Path(__file__).parent.parent
 FIELDS = ("description", "examples")
 # Whoever is on the left may import whoever is on the right; jobs is the only one that speaks to DBOS.
 ARROWS: dict[str, set[str]] = {
-    "app.cli": {"app", "app.logs", "app.settings", "app.supervisor", "app.worker", "model"},
+    "app.cli": {"app", "app.local", "app.logs", "app.settings", "app.supervisor", "app.worker", "model"},
+    "app.checkpoints": {"app.database"},
+    "app.database": set(),
     "app.dependencies": {"app.jobs", "app.predictor", "app.registry", "app.schemas", "app.settings"},
     "app.errors": {"app.schemas"},
     "app.jobs": {"app.errors", "app.schemas", "model"},
     "app.lifeline": set(),
+    "app.local": {"app.settings", "model"},
     "app.logs": {"app.settings"},
     "app.main": {
         *("app", "app.dependencies", "app.jobs", "app.lifeline", "app.predictor", "app.registry"),
         *("app.routes", "app.settings", "model"),
     },
     "app.predictor": {"app.errors", "app.registry", "model"},
-    "app.registry": {"app.errors", "app.schemas", "model"},
+    "app.registry": {"app.database", "app.errors", "app.schemas", "model"},
     "app.routes": {
         *("app.dependencies", "app.errors", "app.predictor", "app.registry", "app.schemas", "model"),
         "app.jobs",
@@ -36,8 +39,8 @@ ARROWS: dict[str, set[str]] = {
     "app.schemas": {"model"},
     "app.settings": set(),
     "app.supervisor": set(),
-    "app.trainer": {"app", "app.lifeline", "app.registry", "app.schemas", "app.settings", "model"},
-    "app.worker": {"app", "app.lifeline", "app.schemas", "app.settings", "model"},
+    "app.trainer": {"app", "app.checkpoints", "app.lifeline", "app.registry", "app.schemas", "app.settings", "model"},
+    "app.worker": {"app", "app.checkpoints", "app.lifeline", "app.schemas", "app.settings", "model"},
 }
 
 

@@ -11,7 +11,8 @@ import safetensors.numpy
 
 from model import network as net
 from model.checkpoint import METADATA_KEY, CheckpointError, from_bytes, to_bytes
-from model.spec import PRESETS, TrainSpec
+from model.presets import PRESETS
+from model.spec import TrainSpec
 
 SPEC = PRESETS["quick"].spec
 PARAMETERS = net.init(jax.random.key(3), SPEC.network)

@@ -13,7 +13,8 @@ from jax.test_util import check_grads
 from pydantic import TypeAdapter
 
 from model.layers import convolve_by_windows, layer_functions
-from model.spec import Layer, TrainSpec
+from model.spec import TrainSpec
+from model.spec_layers import Layer
 
 RANDOM = np.random.default_rng(0)
 SIZES = [(1, 1), (2, 2), (3, 1), (3, 2), (5, 3), (2, 3)]  # of window and stride
@@ -57,7 +58,7 @@ def test_a_convolution_equals_a_loop_over_pixels(side: int, stride: int, padding
         return np.sum(products, axis=0) + np.arange(4)
 
     expected = np.tanh(loop(x, side, stride, padding, dot))
-    actual = layer_functions(spec).apply(parameters, jnp.asarray(x), None, spec)
+    actual = layer_functions(spec).apply(parameters, jnp.asarray(x), spec)
     assert actual.shape[1:] == spec.output_shape((7, 6, 3))
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
@@ -91,10 +92,10 @@ def test_pooling_equals_a_loop_over_pixels(kind: str, summarise: Any, side: int,
     spec = layer(type=kind, pool_size=side, strides=stride, padding=padding)
     expected = loop(x, side, stride, padding, lambda pixels, _: summarise(pixels, axis=0))
     apply = layer_functions(spec).apply
-    actual = apply({}, jnp.asarray(x), None, spec)
+    actual = apply({}, jnp.asarray(x), spec)
     assert actual.shape[1:] == spec.output_shape((7, 6, 3))
     np.testing.assert_allclose(actual, expected, atol=1e-5)
-    check_grads(lambda x: apply({}, x, None, spec), (jnp.asarray(x),), order=1, modes=["rev"], atol=0.05, rtol=0.05)
+    check_grads(lambda x: apply({}, x, spec), (jnp.asarray(x),), order=1, modes=["rev"], atol=0.05, rtol=0.05)
 
 
 def test_a_window_moves_by_its_own_side_unless_told_otherwise() -> None:
@@ -104,7 +105,7 @@ def test_a_window_moves_by_its_own_side_unless_told_otherwise() -> None:
 def test_global_average_pooling_is_the_mean_of_each_channel() -> None:
     x = RANDOM.normal(size=(2, 7, 6, 3)).astype(np.float32)
     spec = layer(type="global_average_pooling2d")
-    actual = layer_functions(spec).apply({}, jnp.asarray(x), None, spec)
+    actual = layer_functions(spec).apply({}, jnp.asarray(x), spec)
     np.testing.assert_allclose(actual, x.mean(axis=(1, 2)), atol=1e-6)
     assert spec.output_shape((7, 6, 3)) == (3,)
 

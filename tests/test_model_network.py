@@ -11,10 +11,11 @@ import pytest
 from jax.test_util import check_grads
 
 from model import network as net
-from model.layers import ACTIVATIONS, layer_functions
+from model.layers import ACTIVATIONS, Batch, layer_functions
 from model.losses import correct_per_example, loss_per_example
 from model.optimizers import learning_rates, transformation
-from model.spec import Activation, ActivationLayer, Dense, Dropout, Flatten, Layer, LossName, TrainSpec
+from model.spec import LossName, TrainSpec
+from model.spec_layers import Activation, ActivationLayer, Dense, Dropout, Flatten, Layer
 from model.spec_optimizers import (
     Adam,
     Constant,
@@ -76,10 +77,12 @@ def test_a_dense_layer_starts_glorot_uniform_with_zero_bias() -> None:
 def test_dropout_zeroes_its_share_scales_the_rest_and_rests_outside_training() -> None:
     layer = Dropout(rate=0.3)
     x = jnp.ones((100, 1000))
-    dropped = np.asarray(layer_functions(layer).apply({}, x, jax.random.key(0), layer))
+    functions = layer_functions(layer)
+    assert functions.train is not None
+    dropped = np.asarray(functions.train({}, x, Batch(jax.random.key(0), jnp.ones(100, bool)), layer)[0])
     assert set(np.unique(dropped)) == {0.0, np.float32(1 / 0.7)}
     assert (dropped == 0).mean() == pytest.approx(0.3, abs=0.01)
-    assert (layer_functions(layer).apply({}, x, None, layer) == x).all()
+    assert (functions.apply({}, x, layer) == x).all()
 
 
 def test_a_last_activation_layer_is_fused_as_a_dense_ones_is() -> None:

@@ -1,6 +1,11 @@
-"""Losses, optimizers and schedules agree with Keras and PyTorch: the vectors that tests/make_reference.py stored."""
+"""Layers, losses, optimizers, schedules, training steps and callbacks agree with Keras and PyTorch.
+
+The vectors are those that tests/make_reference.py stored.
+"""
 
 import json
+import math
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,13 +15,21 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from model import network as net
+from model.callbacks import Patience, reduced, stops, watch
+from model.layers import ACTIVATIONS, STATISTICS, Batch, Parameters, layer_functions
 from model.losses import loss_per_example
 from model.optimizers import learning_rates, transformation
-from model.spec import Dense, Flatten, Loss, LossName, loss_name
+from model.reports import EpochReport
+from model.spec import Loss, LossName, TrainSpec, loss_name
+from model.spec_callbacks import EarlyStopping, ReduceLrOnPlateau
+from model.spec_layers import Conv2D, Dense, Dropout, Flatten, Layer
 from model.spec_optimizers import LearningRate, Optimizer, Sgd
+from model.step import TrainState, initial_state, step_config, train_step
 
 REFERENCE: dict[str, Any] = json.loads(Path(__file__).with_name("reference.json").read_text())
 LOSSES, OPTIMIZERS, SCHEDULES = REFERENCE["losses"], REFERENCE["optimizers"], REFERENCE["schedules"]
+LAYERS, TRAININGS, CALLBACKS = REFERENCE["layers"], REFERENCE["trainings"], REFERENCE["callbacks"]
 LOGITS = jnp.asarray(LOSSES["logits"], jnp.float32)
 LABELS = jnp.asarray(LOSSES["labels"])
 INPUTS = ("values", "gradient", "activation", "rates", "steps", "epochs")
@@ -82,3 +95,210 @@ def test_every_loss_optimizer_and_schedule_has_a_reference() -> None:
     assert {case["type"] for case in OPTIMIZERS["cases"]} == kinds
     tags = {get_args(member)[-1].tag for member in get_args(get_args(LearningRate)[0])}
     assert {case["schedule"]["type"] for case in SCHEDULES} == tags - {"number"}
+
+
+def numbers(name: str, shape: Any) -> jax.Array:
+    return jnp.asarray(REFERENCE["numbers"][name][: math.prod(shape)], jnp.float32).reshape(shape)
+
+
+def layer_of(case: dict[str, Any]) -> Layer:
+    return TypeAdapter(Layer).validate_python(case["layer"])
+
+
+def parameters_of(layer: Layer, input_shape: Any) -> Parameters:
+    """The stored numbers, in the shapes that the layer's own init gives."""
+    initial = layer_functions(layer).init(jax.random.key(0), layer, input_shape)
+    return {name: numbers(name, value.shape) for name, value in initial.items()}
+
+
+def said_layer(case: dict[str, Any]) -> str:
+    """As `conv2d 2,3,same of 6x5x2`."""
+    kind, *settings = case["layer"].values()
+    size = "x".join(map(str, case["shape"]))
+    tied = " with ties" if case["input"] == "ties" else ""
+    return f"{kind} {','.join(map(str, settings))} of {size}{tied}"
+
+
+def assert_equal_to_reference(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+    for name, value in expected.items():
+        np.testing.assert_allclose(actual[name], value, rtol=1e-5, atol=2e-6, err_msg=name)
+
+
+TIES = pytest.mark.xfail(strict=True, reason="among equal maxima the gradient is divided, Keras gives it to the first")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=said_layer(case), marks=[TIES] * (case["input"] == "ties")) for case in LAYERS],
+)
+def test_a_layers_output_and_gradients_equal_keras_or_pytorch(case: dict[str, Any]) -> None:
+    layer, x = layer_of(case), numbers(case["input"], case["shape"])
+    apply = partial(layer_functions(layer).apply, layer=layer)
+    assert_gradients(apply, parameters_of(layer, x.shape[1:]), x, case)
+
+
+def assert_gradients(apply: Any, parameters: Parameters, x: jax.Array, expected: dict[str, Any]) -> None:
+    """Those of the sum of output times a stored cotangent."""
+    output, pull = jax.vjp(apply, parameters, x)
+    assert output.shape == np.shape(expected["output"])
+    assert_equal_to_reference({"output": output}, {"output": expected["output"]})
+    gradients, of_input = pull(numbers("cotangent", output.shape))
+    assert {*parameters, "input"} - {*STATISTICS} == {*expected["gradients"]}
+    assert_equal_to_reference({**gradients, "input": of_input}, expected["gradients"])
+
+
+TRAINED = [case for case in LAYERS if "training" in case]
+
+
+@pytest.mark.parametrize("case", TRAINED, ids=said_layer)
+def test_batch_normalization_in_training_equals_keras(case: dict[str, Any]) -> None:
+    layer, x = layer_of(case), numbers("input", case["shape"])
+
+    def apply(parameters: Parameters, x: jax.Array) -> jax.Array:
+        return in_training(layer, parameters, x)[0]
+
+    assert_gradients(apply, parameters_of(layer, x.shape[1:]), x, case["training"])
+
+
+def in_training(layer: Layer, parameters: Parameters, x: jax.Array) -> tuple[jax.Array, Parameters]:
+    train = layer_functions(layer).train
+    assert train is not None
+    return train(parameters, x, Batch(jax.random.key(0), jnp.ones(len(x), bool)), layer)
+
+
+@pytest.mark.parametrize("case", TRAINED, ids=said_layer)
+def test_batch_normalizations_running_statistics_equal_keras_after_each_step(case: dict[str, Any]) -> None:
+    layer, x = layer_of(case), numbers("input", case["shape"])
+    parameters = parameters_of(layer, x.shape[1:])
+    for batch, expected in zip((x, 2 * x + 1), case["statistics"], strict=True):
+        parameters |= in_training(layer, parameters, batch)[1]
+        assert_equal_to_reference(parameters, expected)
+
+
+@pytest.mark.parametrize("case", TRAINED, ids=said_layer)
+def test_what_fills_a_batch_up_changes_nothing_in_batch_normalization(case: dict[str, Any]) -> None:
+    layer, x = layer_of(case), numbers("input", case["shape"])
+    filled, counts = jnp.concatenate([x, x[:1] * 100]), jnp.arange(len(x) + 1) < len(x)
+    train = layer_functions(layer).train
+    assert train is not None
+
+    def apply(parameters: Parameters, x: jax.Array) -> jax.Array:
+        return train(parameters, filled.at[:-1].set(x), Batch(jax.random.key(0), counts), layer)[0][:-1]
+
+    assert_gradients(apply, parameters_of(layer, x.shape[1:]), x, case["training"])
+
+
+def kernel_layer(shape: list[int], **fields: Any) -> tuple[Layer]:
+    if len(shape) == 2:
+        return (Dense(units=shape[-1], **fields),)
+    return (Conv2D(filters=shape[-1], kernel_size=shape[0], **fields),)
+
+
+def said_kernel(case: dict[str, Any]) -> str:
+    return f"{case.get('regularizer') or case['max_value']} of {'x'.join(map(str, case['shape']))}"
+
+
+@pytest.mark.parametrize("case", REFERENCE["regularizers"], ids=said_kernel)
+def test_a_penalty_and_its_gradient_equal_keras(case: dict[str, Any]) -> None:
+    network = kernel_layer(case["shape"], kernel_regularizer=case["regularizer"])
+    parameters = [{"kernel": numbers("kernel", case["shape"])}]
+    value, gradient = jax.value_and_grad(partial(net.penalty, network=network))(parameters)
+    assert_equal_to_reference(
+        {"value": value, "gradient": gradient[0]["kernel"]}, without(case, "regularizer", "shape")
+    )
+
+
+def without(case: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in case.items() if name not in names}
+
+
+@pytest.mark.parametrize("case", REFERENCE["constraints"], ids=said_kernel)
+def test_a_bounded_kernel_equals_keras(case: dict[str, Any]) -> None:
+    network = kernel_layer(case["shape"], kernel_constraint={"max_value": case["max_value"]})
+    constrained = net.constrain([{"kernel": numbers("kernel", case["shape"])}], network=network)
+    assert_equal_to_reference(constrained[0], {"kernel": case["kernel"]})
+
+
+def said_training(case: dict[str, Any]) -> str:
+    set_besides = [name for layer in case["head"] for name in layer if name.startswith("kernel")]
+    layers = [layer["type"] for layer in case["head"]]
+    return " ".join([*layers, *set_besides, *without(case, "head", "optimizer", "steps")])
+
+
+@pytest.mark.parametrize("case", TRAININGS["cases"], ids=said_training)
+def test_training_steps_equal_keras(case: dict[str, Any]) -> None:
+    """Class weights, regularisation, constraints, running statistics and averages, as a whole step has them."""
+    network = [TRAININGS["pool"], {"type": "flatten"}, *case["head"]]
+    spec = TrainSpec.model_validate({"network": network, **without(case, "head", "steps")})
+    state = state_of(spec)
+    images = jnp.asarray(np.kron(TRAININGS["blocks"], np.ones((1, 14, 14))), jnp.uint8)
+    labels, counts = jnp.asarray(TRAININGS["labels"]), jnp.ones(len(images), bool)
+    rate = jnp.float32(case["optimizer"]["learning_rate"])
+    step = jax.jit(partial(train_step, config=step_config(spec)))
+    for number, expected in enumerate(case["steps"]):
+        penalty = net.penalty(state.parameters, network=spec.network)
+        keep = jnp.float32(number and (spec.ema_momentum or 0))
+        state, totals = step(state, images, labels, counts, rate, keep, jax.random.key(number))
+        assert float(totals.loss / totals.examples + penalty) == pytest.approx(expected["loss"], rel=1e-5)
+        assert_equal_to_reference(merged(net.unite(state.parameters, state.statistics)), expected["parameters"])
+        assert ("average" in expected) == (state.average is not None)
+        assert_equal_to_reference(merged(state.average or []), expected.get("average", {}))
+
+
+def state_of(spec: TrainSpec) -> TrainState:
+    """An initial state, of the stored numbers."""
+    state = initial_state(jax.random.key(0), spec)
+    parameters, statistics = (
+        [{name: numbers(name, value.shape) for name, value in layer.items()} for layer in part]
+        for part in (state.parameters, state.statistics)
+    )
+    return state._replace(parameters=parameters, statistics=statistics)
+
+
+def merged(layers: net.NetworkParameters) -> Parameters:
+    """One dict, for layers that share no name."""
+    return {name: value for layer in layers for name, value in layer.items()}
+
+
+def reports(callback: EarlyStopping | ReduceLrOnPlateau, history: str) -> list[EpochReport]:
+    losses = [value / 256 for value in CALLBACKS["histories"][history]]
+    values = losses if callback.monitor.endswith("loss") else [1 - loss for loss in losses]
+    others = {"loss": 0.0, "accuracy": 0.0, "seconds": 0.0}
+    return [
+        EpochReport.model_validate({**others, "epoch": epoch, callback.monitor: value})
+        for epoch, value in enumerate(values, start=1)
+    ]
+
+
+def said_callback(case: dict[str, Any]) -> str:
+    return said(case["callback"])
+
+
+@pytest.mark.parametrize("history", CALLBACKS["histories"])
+@pytest.mark.parametrize("case", CALLBACKS["early_stopping"], ids=said_callback)
+def test_early_stopping_stops_where_keras_does(case: dict[str, Any], history: str) -> None:
+    callback, patience, stopped = EarlyStopping.model_validate(case["callback"]), Patience(), None
+    for report in reports(callback, history):
+        patience = watch(patience, report, callback)
+        if stops(patience, callback):
+            stopped = report.epoch
+            break
+    assert {"stopped": stopped, "best_epoch": patience.best_epoch} == case["epochs"][history]
+
+
+@pytest.mark.parametrize("history", CALLBACKS["histories"])
+@pytest.mark.parametrize("case", CALLBACKS["reduce_lr_on_plateau"], ids=said_callback)
+def test_a_plateau_lowers_the_learning_rate_where_keras_does(case: dict[str, Any], history: str) -> None:
+    callback, patience, rate, rates = ReduceLrOnPlateau.model_validate(case["callback"]), Patience(), 0.1, []
+    for report in reports(callback, history):
+        patience, rate = reduced(patience, report, callback, rate)
+        rates.append(rate)
+    np.testing.assert_allclose(rates, case["rates"][history], rtol=1e-6)
+
+
+def test_every_layer_and_activation_has_a_reference() -> None:
+    kinds = {*get_args(get_args(Layer)[0])}
+    assert {type(layer_of(case)) for case in LAYERS} == kinds - {Dropout}
+    for kind in ("dense", "activation"):
+        of_kind = [case["layer"] for case in LAYERS if case["layer"]["type"] == kind]
+        assert {layer["activation"] for layer in of_kind} == {*ACTIVATIONS}

@@ -6,7 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from model.network import parameter_count
-from model.spec import PRESETS, CategoricalCrossentropy, TrainRequest, TrainSpec, layer_shapes
+from model.presets import PRESETS, TrainRequest
+from model.spec import CategoricalCrossentropy, TrainSpec
+from model.spec_layers import layer_shapes
 
 FLATTEN = {"type": "flatten"}
 
@@ -67,7 +69,7 @@ def test_a_preset_supplies_what_is_not_given() -> None:
         ("loss", 3, "'mean_squared_error'"),
         ("loss", {"type": "hinge"}, "'categorical_crossentropy'"),
         ("loss", {"type": "categorical_crossentropy", "label_smoothing": 1.0}, "less than 1"),
-        ("metrics", ["accuracy", "accuracy"], "at most 1 item"),
+        ("metrics", ["accuracy", "accuracy"], "accuracy is given more than once"),
         ("optimizer", {"type": "newton"}, "'adam'"),
         ("network", [], "at least 1 item"),
         ("network", [FLATTEN] + [{"type": "dropout", "rate": 0.1}] * 64, "at most 64 items"),

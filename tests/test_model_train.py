@@ -14,19 +14,11 @@ from model.data import Dataset, Mnist, split
 from model.evaluate import mean_scores
 from model.losses import DivergedError, loss_per_example
 from model.plan import plan_epoch
+from model.reports import EpochReport, FitResult, Report, StepReport
 from model.spec import TrainSpec
 from model.spec_optimizers import CosineDecay, OneCycle
-from model.train import (
-    EpochReport,
-    FitResult,
-    Report,
-    StepReport,
-    _Training,
-    epoch_order,
-    fit,
-    step_config,
-    train_chunk,
-)
+from model.step import ChunkInputs, step_config, train_chunk, train_step
+from model.train import _Training, fit
 
 FLATTEN = {"type": "flatten"}
 SMALL = [
@@ -54,13 +46,14 @@ def assert_same_bits(one: net.NetworkParameters, other: net.NetworkParameters) -
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def test_an_epochs_order_has_every_example_once_and_padding_behind_it() -> None:
-    order = np.asarray(epoch_order(jax.random.key(0), 1050, rows=12, batch_size=100))
-    assert order.shape == (12, 100)
-    assert sorted(order.ravel()) == [-1] * 150 + list(range(1050))
+def test_an_epochs_order_has_every_example_once_and_padding_behind_it(images: Dataset) -> None:
+    training = _Training(spec(), images, None)
+    order = training._order(jax.random.key(0))
+    assert order.shape == (11, 100)
+    assert sorted(order.ravel()) == [-1] * 50 + list(range(1050))
     assert (order[:10] >= 0).all()
-    assert (order[11] == -1).all()
-    assert (order != np.asarray(epoch_order(jax.random.key(1), 1050, rows=12, batch_size=100))).any()
+    assert (order[10, 50:] == -1).all()
+    assert (order != training._order(jax.random.key(1))).any()
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100, 10_000])
@@ -87,12 +80,12 @@ def test_reports_come_in_order_and_add_up(images: Dataset) -> None:
 
 def test_a_scan_equals_a_plain_loop_over_optax(images: Dataset) -> None:
     settings = spec(epochs=1, optimizer={"type": "sgd", "learning_rate": 0.1, "momentum": 0.9})
-    training = _Training(settings, images)
+    training = _Training(settings, images, None)
     parameters = jax.tree.map(jnp.copy, training.state.parameters)
     optimizer = optax.sgd(0.1, momentum=0.9)
     state = optimizer.init(parameters)
     key, _ = jax.random.split(jax.random.fold_in(training.train_key, 1))
-    order = np.asarray(epoch_order(key, 1050, rows=training.plan.rows, batch_size=100))
+    order = training._order(key)
 
     def loss(parameters: net.NetworkParameters, batch: np.ndarray) -> jax.Array:
         logits = net.apply(parameters, images.images[batch], network=settings.network)
@@ -111,14 +104,14 @@ def test_a_scan_equals_a_plain_loop_over_optax(images: Dataset) -> None:
 
 def test_a_step_without_examples_changes_nothing(images: Dataset) -> None:
     settings = spec(optimizer={"type": "sgd", "learning_rate": 0.5, "momentum": 0.9})
-    training = _Training(settings, images)
+    training = _Training(settings, images, None)
     before = jax.tree.map(np.array, training.state)
-    order = jnp.full((3, 100), -1, jnp.int32)
-    rates = jnp.full(3, 0.5)
-    arguments = (training.state, training.images, training.labels, order, rates, jax.random.key(0), jnp.int32(0))
-    after, totals = train_chunk(*arguments, config=step_config(settings))
+    inputs = ChunkInputs(jnp.full((3, 100), -1), jnp.arange(3), jnp.full(3, 0.5), jnp.full(3, 0.9))
+    arguments = (training.state, training.images, training.labels, inputs, jax.random.key_data(jax.random.key(0)))
+    after, totals, good_steps = train_chunk(*arguments, config=step_config(settings))
     jax.tree.map(np.testing.assert_array_equal, before, after)
-    assert [float(total) for total in totals] == [0, 0, 0]
+    assert [float(total) for total in totals[:3]] == [0, 0, 0]
+    assert int(good_steps) == 3
 
 
 def test_the_bits_do_not_depend_on_how_an_epoch_is_cut(images: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,13 +129,18 @@ def test_the_same_spec_gives_the_same_bits_and_another_seed_others(images: Datas
     assert not np.array_equal(first[2]["kernel"], other[2]["kernel"])
 
 
-def test_a_run_traces_its_step_once_and_a_new_learning_rate_does_not(images: Dataset) -> None:
-    settings = spec(name="traced", batch_size=97)
-    list(fit(settings, images))
-    traced = train_chunk._cache_size()
-    for schedule in (CosineDecay(initial_learning_rate=0.1), OneCycle(max_learning_rate=0.1)):
-        list(fit(spec(batch_size=97, epochs=3, seed=4, optimizer={"type": "adam", "learning_rate": schedule}), images))
-    assert train_chunk._cache_size() == traced
+def test_a_run_traces_its_step_once_and_a_new_learning_rate_does_not(
+    images: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced = []
+    monkeypatch.setattr(
+        "model.step.train_step", lambda *given, **config: traced.append(1) or train_step(*given, **config)
+    )
+    network = [FLATTEN, {"type": "dense", "units": 33}, *SMALL[2:]]  # no other test has compiled it
+    for fields in ({}, {"epochs": 3, "seed": 4, "name": "other"}):
+        for rate in (0.1, CosineDecay(initial_learning_rate=0.1), OneCycle(max_learning_rate=0.1)):
+            list(fit(spec(network=network, optimizer={"type": "adam", "learning_rate": rate}, **fields), images))
+    assert len(traced) == 1
 
 
 HEART = {"adadelta": 10.0, "adagrad": 0.1, "lion": 0.002, "sgd": 0.5}  # learning rates; 0.01 for the others
@@ -189,7 +187,7 @@ def test_validation_images_are_held_out_and_scored(images: Dataset) -> None:
 def test_a_loss_that_explodes_ends_the_training_with_epoch_and_step(images: Dataset) -> None:
     network = [FLATTEN, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
     settings = spec(network=network, loss="mean_squared_error", optimizer={"type": "sgd", "learning_rate": 10})
-    with pytest.raises(DivergedError, match=r"the loss became (nan|inf) in epoch 1, by step \d+; try a smaller"):
+    with pytest.raises(DivergedError, match=r"the loss became (nan|inf) in epoch 1, at step \d+; try a smaller"):
         list(fit(settings, images))
 
 

@@ -9,7 +9,7 @@ from app.dependencies import ModelName, PredictorDep, RegistryDep
 from app.errors import describe
 from app.registry import DEFAULT
 from app.schemas import DefaultModel, ModelInfo, ModelList, PresetInfo, PresetList
-from model.spec import PRESETS
+from model.presets import PRESETS
 
 router = APIRouter(tags=["models"])
 

@@ -12,9 +12,10 @@ from app.dependencies import ExistingRun, JobsDep, RegistryDep, RunId
 from app.errors import RunEndedError, describe
 from app.schemas import DryRun, LayerSummary, Run, RunList, RunState
 from model.data import TRAIN_EXAMPLES, examples_left
-from model.network import parameter_count
 from model.plan import estimate_memory_bytes, estimate_seconds
-from model.spec import TrainRequest, TrainSpec, layer_shapes
+from model.presets import TrainRequest
+from model.spec import TrainSpec
+from model.spec_layers import layer_shapes
 
 MAX_SPEC_BYTES = 65_536  # the largest spec has a few thousand; what is wrong with a large one takes long to find
 
@@ -39,14 +40,16 @@ async def train(
 
 def _dry_run(spec: TrainSpec) -> DryRun:
     examples = examples_left(TRAIN_EXAMPLES, spec.validation_split)
+    shapes = list(layer_shapes(spec.network))
     rows = [
         LayerSummary(type=row.layer.type, output_shape=list(row.output_shape), parameters=row.parameters)
-        for row in layer_shapes(spec.network)
+        for row in shapes
     ]
     return DryRun(
         spec=spec,
         summary=rows,
-        parameters=parameter_count(spec.network),
+        parameters=sum(row.parameters for row in shapes),
+        trainable_parameters=sum(row.parameters - row.statistics for row in shapes),
         memory_bytes=estimate_memory_bytes(spec, examples),
         seconds=estimate_seconds(spec, examples),
     )

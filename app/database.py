@@ -1,0 +1,40 @@
+"""The SQLite file that models and checkpoints live in: its tables, and transactions that hold what they have read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+
+class Database:
+    """Tables of one file, made when they are missing. Safe to open from many processes at once."""
+
+    def __init__(self, path: Path, tables: sa.MetaData) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+        sa.event.listen(self._engine, "connect", _configure)
+        with self.writing() as connection:
+            for table in tables.sorted_tables:
+                connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def reading(self) -> sa.Connection:
+        return self._engine.connect()
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that holds the write lock from its start: what it has read stays true until it commits."""
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+
+
+def _configure(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where `writing` says so
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA foreign_keys=ON")

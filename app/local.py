@@ -1,0 +1,107 @@
+"""inkling train: one training in this process, from a spec to a file, without the service.
+
+On several hosts, the same command on each is one training over all their devices; the first host writes the files.
+"""
+
+from pathlib import Path
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from app.settings import Settings
+from model.checkpoint import CheckpointError, to_bytes
+from model.compilation import use_compilation_cache
+from model.data import load_mnist
+from model.evaluate import mean_scores
+from model.files import write_atomically
+from model.losses import DivergedError
+from model.network import NetworkParameters
+from model.reports import Checkpoint, EpochReport, FitResult, StepReport
+from model.resume import SavedTraining, from_bytes
+from model.spec import TrainSpec
+from model.train import fit
+
+_console = Console(stderr=True)
+
+
+def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds: float, settings: Settings) -> None:
+    """Writes the trained parameters to `output`; goes on from `checkpoint` where it is there, and keeps it up to date.
+
+    Raises DivergedError once the last parameters that were finite are written, DataUnavailableError and
+    NotEnoughMemoryError.
+    """
+    use_compilation_cache(settings.cache_dir)
+    _connect(settings)
+    mnist = load_mnist(settings.cache_dir)
+    saved = _saved(checkpoint, spec)
+    try:
+        with _progress() as progress:
+            task = progress.add_task(spec.name, total=None, said="")
+            for report in fit(
+                spec, mnist.train, saved=saved, checkpoint_seconds=every_seconds if checkpoint else float("inf")
+            ):
+                if isinstance(report, FitResult):
+                    parameters = report.parameters
+                elif isinstance(report, Checkpoint):
+                    assert checkpoint is not None, "without a file, none is made"
+                    _write(checkpoint, report.data)
+                else:
+                    _show(progress, task, report)
+    except DivergedError as error:
+        if error.last_good:
+            _write(output, to_bytes(error.last_good, spec))
+        raise
+    _finish(parameters, spec, output, checkpoint, mean_scores(parameters, mnist.test, spec).accuracy)
+
+
+def _connect(settings: Settings) -> None:
+    if settings.coordinator:
+        jax.distributed.initialize(settings.coordinator, settings.processes, settings.process)
+
+
+def _saved(checkpoint: Path | None, spec: TrainSpec) -> SavedTraining | None:
+    if checkpoint is None or not checkpoint.exists():
+        return None
+    try:
+        saved = from_bytes(checkpoint.read_bytes(), spec)
+    except CheckpointError as error:
+        _console.print(f"{checkpoint}: {error}; starting over", soft_wrap=True)
+        return None
+    _console.print(f"{checkpoint}: going on in epoch {saved.journal.epoch}", soft_wrap=True)
+    return saved
+
+
+def _write(path: Path, body: bytes) -> None:
+    if jax.process_index() == 0:
+        write_atomically(path, body)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn(),
+        console=_console,
+        disable=jax.process_index() != 0,
+    )  # fmt: skip
+
+
+def _show(progress: Progress, task: TaskID, report: StepReport | EpochReport) -> None:
+    if isinstance(report, StepReport):
+        said = f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  accuracy {report.accuracy:.2%}"
+        progress.update(task, completed=report.step, total=report.steps, said=said)
+    else:
+        held_out = "" if report.validation is None else f"  validation accuracy {report.validation.accuracy:.2%}"
+        progress.console.print(
+            f"epoch {report.epoch}: loss {report.loss:.4f}  accuracy {report.accuracy:.2%}{held_out}"
+            f"  {report.seconds:.1f} s"
+        )
+
+
+def _finish(
+    parameters: NetworkParameters, spec: TrainSpec, output: Path, checkpoint: Path | None, accuracy: float
+) -> None:
+    _write(output, to_bytes(parameters, spec))
+    if jax.process_index() == 0:
+        if checkpoint:
+            checkpoint.unlink(missing_ok=True)
+        print(f"{output}: {accuracy:.2%} of MNIST's 10,000 test images named right")

@@ -1,0 +1,54 @@
+"""Whether a training fits into the device's memory, found out before its first step."""
+
+from pathlib import Path
+
+import jax
+
+from model.spec import TrainSpec
+
+
+class NotEnoughMemoryError(ValueError):
+    """A training needs more memory than there is; the message has the numbers, and what to try."""
+
+
+def check_fits(compiled: jax.stages.Compiled, spec: TrainSpec) -> None:
+    """Raises NotEnoughMemoryError if the step's own buffers, which XLA has laid out by now, are more than is free."""
+    analysis, free = compiled.memory_analysis(), free_bytes()
+    if analysis is None or free is None:
+        return
+    needed = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+    if needed > free:
+        raise NotEnoughMemoryError(
+            f"this training needs {format_bytes(needed)} more memory, but {format_bytes(free)} are free; "
+            f"try a batch_size below {spec.batch_size:,}, or smaller layers"
+        )
+
+
+def free_bytes() -> int | None:
+    """Of the first device; on a CPU, what the machine has left and what this process' container may still take."""
+    if statistics := jax.local_devices()[0].memory_stats():
+        return int(statistics["bytes_limit"] - statistics["bytes_in_use"])
+    left = [number for number in (_machine_bytes(), _container_bytes()) if number is not None]
+    return min(left, default=None)
+
+
+def _machine_bytes() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kib = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return None if kib is None else int(kib) * 1024
+
+
+def _container_bytes(group: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What the control group (version 2) allows beyond what it uses; None without a limit."""
+    try:
+        limit, used = (group / "memory.max").read_text().strip(), (group / "memory.current").read_text()
+        return None if limit == "max" else int(limit) - int(used)
+    except (OSError, ValueError):
+        return None
+
+
+def format_bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,0 +1,206 @@
+"""One mini-batch and a chunk of them: what is compiled.
+
+Shapes: B images in a batch, L steps in a chunk, N training images, C = 10 classes.
+"""
+
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+from jax.sharding import Mesh
+
+from model import network as net
+from model.augment import augment
+from model.devices import split_batches, whole
+from model.layers import Batch
+from model.losses import correct_per_example, label_ranks, loss_per_example
+from model.optimizers import transformation
+from model.spec import Loss, TrainSpec, top_k
+from model.spec_augmentation import Augmentation
+from model.spec_layers import CLASSES, Layer
+from model.spec_optimizers import Optimizer
+
+
+class TrainState(NamedTuple):
+    """What a step changes. average: of parameters and statistics, united; None where none is kept."""
+
+    parameters: net.NetworkParameters
+    statistics: net.NetworkParameters
+    average: net.NetworkParameters | None
+    optimizer_state: optax.OptState
+
+
+class StepConfig(NamedTuple):
+    """The static part of a step: whatever else changes compiles nothing."""
+
+    network: tuple[Layer, ...]
+    loss: Loss
+    optimizer: Optimizer
+    augmentation: Augmentation | None
+    class_weight: tuple[float, ...] | None
+    top_k: int | None
+    per_class: bool
+    ema_momentum: float | None
+    compute_dtype: str
+
+
+class Totals(NamedTuple):
+    """Sums over examples: on the device while a chunk runs, NumPy's on the host; None where metrics do not ask."""
+
+    loss: Any
+    correct: Any
+    examples: Any
+    top_k: Any = None
+    class_correct: Any = None  # [C]
+    class_examples: Any = None  # [C]
+
+
+class ChunkInputs(NamedTuple):
+    """What the L steps of a chunk are given, in order.
+
+    rows: [L, B] int32 indices of examples, -1 where there is none; numbers: [L] int32, each row's place in the epoch,
+    which the epoch's key is folded with; rates: [L] float32 learning rates; keeps: [L] float32, the share of the
+    average that each step keeps.
+    """
+
+    rows: Any
+    numbers: Any
+    rates: Any
+    keeps: Any
+
+
+def input_shardings(mesh: Mesh) -> ChunkInputs:
+    return ChunkInputs(split_batches(mesh), whole(mesh), whole(mesh), whole(mesh))
+
+
+def initial_state(key: Array, spec: TrainSpec) -> TrainState:
+    """Consumes the key."""
+    united = net.init(key, spec.network)
+    parameters, statistics = net.divide(united)
+    average = jax.tree.map(jnp.copy, united) if spec.ema_momentum else None
+    return TrainState(parameters, statistics, average, transformation(spec.optimizer).init(parameters))
+
+
+def weights(state: TrainState) -> net.NetworkParameters:
+    """What the training would publish now."""
+    return net.unite(state.parameters, state.statistics) if state.average is None else state.average
+
+
+def step_config(spec: TrainSpec) -> StepConfig:
+    return StepConfig(
+        network=spec.network,
+        loss=spec.loss,
+        # None stands for any rate or schedule: they are data, and must not tell two configurations apart.
+        optimizer=spec.optimizer.model_copy(update={"learning_rate": None}),
+        augmentation=spec.augmentation,
+        class_weight=spec.class_weight,
+        top_k=top_k(spec),
+        per_class="per_class_accuracy" in spec.metrics,
+        ema_momentum=spec.ema_momentum,
+        compute_dtype=spec.compute_dtype,
+    )
+
+
+@cache
+def jitted_chunk(config: StepConfig, mesh: Mesh) -> jax.stages.Wrapped:
+    """train_chunk, jitted: the batch is divided among the devices, all else is on each. The state is donated."""
+    everywhere = whole(mesh)
+    return jax.jit(
+        partial(train_chunk, config=config),
+        in_shardings=(everywhere, everywhere, everywhere, input_shardings(mesh), everywhere),
+        out_shardings=everywhere,
+        donate_argnums=0,
+    )
+
+
+def train_chunk(
+    state: TrainState, images: Array, labels: Array, inputs: ChunkInputs, key_bits: Array, *, config: StepConfig
+) -> tuple[TrainState, Totals, Array]:
+    """Runs L steps. images: [N, 28, 28] uint8; labels: [N] uint8; key_bits: the epoch's key as its uint32 data.
+
+    Returns the state, the steps' totals summed, and how many steps went by before the first whose loss is not finite.
+    """
+
+    epoch_key = jax.random.wrap_key_data(key_bits)
+
+    def step(state: TrainState, given: ChunkInputs) -> tuple[TrainState, Totals]:
+        key = jax.random.fold_in(epoch_key, given.numbers)
+        counts = given.rows >= 0  # [B]
+        return train_step(
+            state, images[given.rows], labels[given.rows], counts, given.rates, given.keeps, key, config=config
+        )
+
+    state, totals = lax.scan(step, state, inputs)
+    good = jnp.isfinite(totals.loss)
+    return state, jax.tree.map(partial(jnp.sum, axis=0), totals), jnp.sum(jnp.cumprod(good))
+
+
+def train_step(
+    state: TrainState,
+    images: Array,
+    labels: Array,
+    counts: Array,
+    rate: Array,
+    keep: Array,
+    key: Array,
+    *,
+    config: StepConfig,
+) -> tuple[TrainState, Totals]:
+    """One mini-batch; counts: [B] bool, whether an example counts. A batch in which none does changes nothing."""
+    augment_key, layers_key = jax.random.split(key)
+    x = net.scale(images)
+    if config.augmentation:
+        x = augment(x, augment_key, augmentation=config.augmentation)
+    gradient_of = jax.value_and_grad(_objective, has_aux=True)
+    batch = Batch(layers_key, counts)
+    (_, (statistics, totals)), gradient = gradient_of(state.parameters, state.statistics, x, labels, batch, config)
+    updates, optimizer_state = transformation(config.optimizer).update(
+        gradient, state.optimizer_state, state.parameters, learning_rate=rate
+    )
+    parameters = net.constrain(optax.apply_updates(state.parameters, updates), network=config.network)
+    average = None
+    if state.average is not None:
+        mixed = partial(_mix, keep)
+        average = jax.tree.map(mixed, state.average, net.unite(parameters, statistics))
+    stepped = TrainState(parameters, statistics, average, optimizer_state)
+    return jax.tree.map(partial(jnp.where, totals.examples > 0), stepped, state), totals
+
+
+def _mix(keep: Array, average: Array, value: Array) -> Array:
+    return keep * average + (1 - keep) * value
+
+
+def _objective(
+    parameters: net.NetworkParameters,
+    statistics: net.NetworkParameters,
+    x: Array,
+    labels: Array,
+    batch: Batch,
+    config: StepConfig,
+) -> tuple[Array, tuple[net.NetworkParameters, Totals]]:
+    """What the step makes smaller: the batch's mean loss and the regularisation."""
+    united = net.unite(parameters, statistics)
+    logits, statistics = net.train(united, x, batch, network=config.network, dtype=config.compute_dtype)
+    losses = loss_per_example(logits, labels, loss=config.loss, network=config.network)  # [B]
+    if config.class_weight:
+        losses = losses * jnp.asarray(config.class_weight, jnp.float32)[labels]
+    totals = _totals(logits, labels, losses, batch.counts, config)
+    mean = totals.loss / jnp.maximum(totals.examples, 1)
+    return mean + net.penalty(parameters, network=config.network), (statistics, totals)
+
+
+def _totals(logits: Array, labels: Array, losses: Array, counts: Array, config: StepConfig) -> Totals:
+    correct = correct_per_example(logits, labels, network=config.network) & counts  # [B]
+    totals = Totals(jnp.sum(losses * counts), jnp.sum(correct), jnp.sum(counts))
+    if config.top_k:
+        ranks = label_ranks(logits, labels, network=config.network)
+        totals = totals._replace(top_k=jnp.sum((ranks < config.top_k) & counts))
+    if config.per_class:
+        of_class = jax.nn.one_hot(labels, CLASSES) * counts[:, None]  # [B, C]
+        totals = totals._replace(
+            class_correct=jnp.sum(of_class * correct[:, None], axis=0), class_examples=jnp.sum(of_class, axis=0)
+        )
+    return totals

@@ -1,0 +1,178 @@
+"""What a spec may ask for beside the plain loop: callbacks, averages, weights, metrics, regularisation, precision."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from model import network as net
+from model.data import Dataset, Mnist, split
+from model.evaluate import mean_scores
+from model.losses import DivergedError
+from model.reports import EpochReport, FitResult
+from model.spec import TrainSpec
+from model.train import fit
+
+FLATTEN = {"type": "flatten"}
+SMALL = [
+    FLATTEN,
+    {"type": "dense", "units": 32, "activation": "relu"},
+    {"type": "dense", "units": 10, "activation": "softmax"},
+]
+
+
+def spec(**fields: Any) -> TrainSpec:
+    return TrainSpec.model_validate({"network": SMALL, "batch_size": 100, "epochs": 3, **fields})
+
+
+@pytest.fixture(scope="module")
+def images(mnist: Mnist) -> Dataset:
+    return Dataset(mnist.train.images[:1050], mnist.train.labels[:1050])
+
+
+def trained(settings: TrainSpec, images: Dataset) -> tuple[list[EpochReport], FitResult]:
+    reports = list(fit(settings, images))
+    assert isinstance(reports[-1], FitResult)
+    return [report for report in reports if isinstance(report, EpochReport)], reports[-1]
+
+
+NOISY = {"type": "adam", "learning_rate": 0.05}  # so that the validation loss soon rises
+
+
+def test_early_stopping_ends_the_run_and_restores_the_best_epochs_weights(images: Dataset) -> None:
+    stopping = {"monitor": "validation_loss", "patience": 2, "restore_best_weights": True}
+    settings = spec(optimizer=NOISY, validation_split=0.2, early_stopping=stopping, epochs=50)
+    history, result = trained(settings, images)
+    losses = [report.validation_loss for report in history]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 2 < 50
+    assert result.validation == history[best].validation
+    _, held_out = split(images, 0.2)
+    assert held_out is not None
+    assert mean_scores(result.parameters, held_out, settings) == result.validation
+
+
+def test_the_best_weights_are_restored_when_the_run_ends_normally_too(images: Dataset) -> None:
+    stopping = {"patience": 1000, "restore_best_weights": True}
+    settings = spec(optimizer=NOISY, validation_split=0.2, early_stopping=stopping, epochs=8)
+    history, result = trained(settings, images)
+    losses = [report.validation_loss for report in history]
+    assert len(losses) == 8
+    assert result.validation == history[int(np.argmin(losses))].validation != history[-1].validation
+
+
+def test_without_restoring_the_last_epochs_weights_are_kept(images: Dataset) -> None:
+    settings = spec(optimizer=NOISY, validation_split=0.2, early_stopping={"patience": 2}, epochs=50)
+    history, result = trained(settings, images)
+    assert result.validation == history[-1].validation
+
+
+def test_a_plateau_lowers_the_learning_rate_down_to_its_least(images: Dataset) -> None:
+    plateau = {"monitor": "loss", "patience": 1, "min_delta": 100, "factor": 0.1, "min_lr": 0.0002}
+    history, _ = trained(spec(reduce_lr_on_plateau=plateau, epochs=5), images)
+    rates = [report.learning_rate for report in history]
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 2e-4, 2e-4, 2e-4], rtol=1e-6)
+
+
+def test_a_lowered_learning_rate_is_the_one_that_is_used(images: Dataset) -> None:
+    plateau = {"monitor": "loss", "patience": 1, "min_delta": 100, "factor": 1e-9}
+    _, stalled = trained(spec(reduce_lr_on_plateau=plateau, epochs=3, optimizer={"type": "sgd"}), images)
+    _, two_epochs = trained(spec(epochs=2, optimizer={"type": "sgd"}), images)
+    for one, other in zip(jax.tree.leaves(stalled.parameters), jax.tree.leaves(two_epochs.parameters), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_the_average_is_that_of_every_steps_parameters(images: Dataset) -> None:
+    few = Dataset(images.images[:60], images.labels[:60])
+    fields: dict[str, Any] = {"batch_size": 20, "optimizer": {"type": "sgd", "learning_rate": 0.5}}
+    after = [trained(spec(epochs=epochs, **fields | {"batch_size": 60}), few)[1].parameters for epochs in (1, 2, 3)]
+    expected = jax.tree.map(lambda a, b, c: 0.7 * (0.7 * a + 0.3 * b) + 0.3 * c, *after)
+    _, result = trained(spec(epochs=3, ema_momentum=0.7, **fields | {"batch_size": 60}), few)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-6), result.parameters, expected)
+
+
+def test_a_weight_of_zero_is_as_good_as_no_images_of_the_class(images: Dataset) -> None:
+    few = Dataset(images.images[:100], images.labels[:100])
+    sgd: dict[str, Any] = {"optimizer": {"type": "sgd", "learning_rate": 1.0}, "epochs": 1}
+    weights = [0.0 if digit == few.labels[0] else 1.0 for digit in range(10)]
+    without = few.labels != few.labels[0]
+    rest = Dataset(few.images[without], few.labels[without])
+    # The mean is over all images (Keras'), so the step is smaller by the share that is left.
+    smaller = {"optimizer": {"type": "sgd", "learning_rate": float(without.mean())}, "epochs": 1}
+    history, weighted = trained(spec(class_weight=weights, **sgd), few)
+    expected_history, expected = trained(spec(**smaller), rest)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), weighted.parameters, expected.parameters)
+    assert history[0].loss == pytest.approx(expected_history[0].loss * without.mean(), rel=1e-5)
+
+
+def test_metrics_are_what_they_are_by_hand(images: Dataset) -> None:
+    metrics = [{"type": "top_k_categorical_accuracy", "k": 3}, "per_class_accuracy"]
+    still = {"type": "sgd", "learning_rate": 1e-12}  # so that the epoch's means are those of one network
+    settings = spec(metrics=metrics, optimizer=still, epochs=1, validation_split=0.2)
+    history, result = trained(settings, images)
+    for part, report in zip(split(images, 0.2), ("", "validation_"), strict=True):
+        assert part is not None
+        logits = np.asarray(net.apply(result.parameters, part.images, network=settings.network))
+        ranks = (-logits).argsort(axis=1)
+        top_3 = np.mean([label in row[:3] for label, row in zip(part.labels, ranks, strict=True)])
+        assert getattr(history[0], f"{report}top_k_accuracy") == pytest.approx(top_3, abs=1e-6)
+        per_class = [np.mean(ranks[part.labels == digit, 0] == digit) for digit in range(10)]
+        np.testing.assert_allclose(getattr(history[0], f"{report}per_class_accuracy"), per_class, atol=1e-6)
+
+
+def test_a_digit_without_images_has_no_accuracy(images: Dataset) -> None:
+    none = Dataset(images.images[images.labels != 4], images.labels[images.labels != 4])
+    history, _ = trained(spec(metrics=["per_class_accuracy"], epochs=1), none)
+    assert history[0].per_class_accuracy is not None
+    assert [digit for digit, share in enumerate(history[0].per_class_accuracy) if share is None] == [4]
+
+
+def test_a_training_that_diverges_keeps_the_last_parameters_that_were_finite(
+    images: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.plan.CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr("model.train.GOOD_SECONDS", 0.0)
+    network = [FLATTEN, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
+    schedule = {"type": "step_decay", "initial_learning_rate": 1e-3, "drop": 0.5}
+    settings = spec(network=network, loss="mean_squared_error", optimizer={"type": "sgd", "learning_rate": schedule})
+    steps = 5
+
+    def rates(*given: Any, **named: Any) -> np.ndarray:
+        return np.array([1e-3] * steps + [1e8] * 100, np.float32)
+
+    monkeypatch.setattr("model.train.learning_rates", rates)
+    with pytest.raises(DivergedError, match=r"in epoch 1, at step ([78]|9|10);") as caught:
+        list(fit(settings, images))
+    assert caught.value.last_good is not None
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(caught.value.last_good))
+
+
+def test_a_max_norm_holds_after_training_and_a_regularizer_shrinks_the_kernel(images: Dataset) -> None:
+    def kernel(**fields: Any) -> np.ndarray:
+        hidden = {**SMALL[1], **fields}
+        return np.asarray(trained(spec(network=[FLATTEN, hidden, SMALL[2]]), images)[1].parameters[1]["kernel"])
+
+    norms = np.linalg.norm(kernel(kernel_constraint={"max_value": 0.5}), axis=0)
+    assert norms.max() <= 0.5 * (1 + 1e-5)
+    assert np.linalg.norm(kernel(), axis=0).max() > 0.5
+    assert np.square(kernel(kernel_regularizer={"l2": 0.1})).sum() < 0.5 * np.square(kernel()).sum()
+    assert np.abs(kernel(kernel_regularizer={"l1": 0.01})).sum() < 0.5 * np.abs(kernel()).sum()
+
+
+def test_bfloat16_trains_to_nearly_the_same_and_keeps_float32_parameters(images: Dataset) -> None:
+    history, result = trained(spec(compute_dtype="bfloat16"), images)
+    exact, _ = trained(spec(), images)
+    assert history[-1].loss == pytest.approx(exact[-1].loss, rel=0.05)
+    assert history[-1].loss != exact[-1].loss
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(result.parameters)} == {"float32"}
+
+
+def test_augmentation_changes_the_training_and_not_the_scores(images: Dataset) -> None:
+    settings = spec(augmentation={"shift": 3, "rotation": 15}, validation_split=0.2)
+    history, result = trained(settings, images)
+    plain, _ = trained(spec(validation_split=0.2), images)
+    assert history[-1].accuracy < plain[-1].accuracy
+    _, held_out = split(images, 0.2)
+    assert held_out is not None
+    assert mean_scores(result.parameters, held_out, settings) == result.validation
