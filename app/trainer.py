@@ -81,7 +81,7 @@ class Training:
     def run(self) -> RunEnd:
         """Publishes what it has trained; of a training that diverged, the last parameters that were finite."""
         journal = self._saved.journal if self._saved else None
-        self._send_phase("preparing", epoch=journal.epoch if journal else 1, rows=journal.row if journal else 0)
+        self._send_phase("preparing", epoch=journal.epoch if journal else 1, step=journal.step if journal else 0)
         try:
             mnist = load_mnist(self._settings.cache_dir)
             result = self._fit(mnist)
@@ -117,13 +117,13 @@ class Training:
         evaluation = evaluate(result.parameters, mnist.test, self._spec)
         return self._registry.publish(self._id, self._spec, result.parameters, evaluation, result.validation)
 
-    def _send_phase(self, phase: Phase, *, epoch: int, rows: int = 0) -> None:
-        """Before the given row of an epoch; behind the last epoch, that is the end."""
+    def _send_phase(self, phase: Phase, *, epoch: int, step: int = 0) -> None:
+        """After so many steps of an epoch; behind the last epoch, that is the end."""
         epochs = self._spec.epochs
         steps = total_steps(self._spec, examples_left(TRAIN_EXAMPLES, self._spec.validation_split))
-        step = min((epoch - 1) * steps // epochs + rows, steps)
+        done = min((epoch - 1) * steps // epochs + step, steps)
         progress = Progress(
-            phase=phase, note=self._note, epoch=min(epoch, epochs), epochs=epochs, step=step, steps=steps
+            phase=phase, note=self._note, epoch=min(epoch, epochs), epochs=epochs, step=done, steps=steps
         )
         self._send("progress", progress)
 

@@ -13,8 +13,10 @@ import jax
 
 from model.data import Mnist, load_mnist
 from model.evaluate import mean_scores
-from model.spec import PRESETS, TrainSpec
-from model.train import EpochReport, FitResult, fit
+from model.presets import PRESETS
+from model.reports import EpochReport, FitResult
+from model.spec import TrainSpec
+from model.train import fit
 
 
 def main() -> None:

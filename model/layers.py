@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from model.convolution import convolve, max_pool, windows
 from model.spec_layers import (
     Activation,
     ActivationLayer,
@@ -26,7 +27,6 @@ from model.spec_layers import (
     Initializer,
     Layer,
     MaxPooling2D,
-    Padding,
     Shape,
 )
 
@@ -116,58 +116,14 @@ def _apply_conv2d(parameters: Parameters, x: Array, layer: Conv2D) -> Array:
     return ACTIVATIONS[layer.activation](y + parameters["bias"][None, None, None, :])
 
 
-def convolve(x: Array, kernel: Array, *, strides: int, padding: Padding) -> Array:
-    """x: [B, H, W, C]; kernel: [K, K, C, F]. Returns [B, H', W', F]; no activation, no bias.
-
-    XLA's own convolution is 10 to 100 times slower inside a scan on a CPU: there it is one product of all windows.
-    """
-    if jax.default_backend() == "cpu":
-        return convolve_by_windows(x, kernel, strides=strides, padding=padding)
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (strides, strides),
-        padding.upper(),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=lax.Precision.HIGHEST,
-    )
-
-
-def convolve_by_windows(x: Array, kernel: Array, *, strides: int, padding: Padding) -> Array:
-    """The same, as [B·H'·W', K·K·C] · [K·K·C, F]."""
-    windows = jnp.concatenate(_windows(x, len(kernel), strides, padding, fill=0.0), axis=-1)  # [B, H', W', K·K·C]
-    rows = windows.reshape(-1, windows.shape[-1])
-    product = jnp.dot(rows, kernel.reshape(-1, kernel.shape[-1]), precision=lax.Precision.HIGHEST)
-    return product.reshape(*windows.shape[:3], -1)
-
-
-def _windows(x: Array, side: int, stride: int, padding: Padding, *, fill: float) -> list[Array]:
-    """K·K arrays [B, H', W', C]: what each pixel of the window sees as it moves over the image, row by row."""
-    if padding == "same":
-        around = [_padding(size, side, stride) for size in x.shape[1:3]]
-        x = jnp.pad(x, ((0, 0), *around, (0, 0)), constant_values=fill)
-    rows, columns = ((size - side) // stride + 1 for size in x.shape[1:3])
-    return [
-        x[:, top : top + (rows - 1) * stride + 1 : stride, left : left + (columns - 1) * stride + 1 : stride]
-        for top in range(side)
-        for left in range(side)
-    ]
-
-
-def _padding(size: int, side: int, stride: int) -> tuple[int, int]:
-    """Pixels before and behind, as TensorFlow's SAME has them: the odd one behind."""
-    total = max((math.ceil(size / stride) - 1) * stride + side - size, 0)
-    return total // 2, total - total // 2
-
-
 def _apply_max_pooling2d(parameters: Parameters, x: Array, layer: MaxPooling2D) -> Array:
-    return reduce(jnp.maximum, _windows(x, *layer.window, layer.padding, fill=-math.inf))
+    return max_pool(x, *layer.window, layer.padding)
 
 
 def _apply_average_pooling2d(parameters: Parameters, x: Array, layer: AveragePooling2D) -> Array:
     inside = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
-    counts = reduce(operator.add, _windows(inside, *layer.window, layer.padding, fill=0.0))
-    return reduce(operator.add, _windows(x, *layer.window, layer.padding, fill=0.0)) / counts
+    counts = reduce(operator.add, windows(inside, *layer.window, layer.padding, fill=0.0))
+    return reduce(operator.add, windows(x, *layer.window, layer.padding, fill=0.0)) / counts
 
 
 def _apply_global_average_pooling2d(parameters: Parameters, x: Array, layer: GlobalAveragePooling2D) -> Array:
@@ -218,7 +174,7 @@ def _mean_of_counted(x: Array, counts: Array) -> Array:
     weights = counts.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
     places = math.prod(x.shape[1:-1])
     total = jnp.sum(x * weights, axis=tuple(range(x.ndim - 1)))
-    return total / (jnp.maximum(jnp.sum(weights), 1) * places)
+    return total / (jnp.sum(weights) * places)
 
 
 def _last_axis(values: Array, x: Array) -> Array:

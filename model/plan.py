@@ -13,23 +13,16 @@ CHUNK_SECONDS = 0.25
 
 
 class Plan(NamedTuple):
-    """How an epoch is cut: `steps` mini-batches, run as `chunks` scans of `chunk_steps` each.
-
-    chunks * chunk_steps may exceed steps by a few: those steps have no examples and change nothing, so that a
-    run compiles a single shape.
-    """
+    """How an epoch is cut: `steps` mini-batches, run as scans of `chunk_steps` each, the last as long as is left."""
 
     steps: int
-    chunks: int
     chunk_steps: int
 
     @property
-    def rows(self) -> int:
-        return self.chunks * self.chunk_steps
-
-    def cut(self, chunk_steps: int) -> "Plan":
-        """The same epoch in chunks of another length."""
-        return Plan(self.steps, math.ceil(self.steps / chunk_steps), chunk_steps)
+    def chunks(self) -> list[range]:
+        """The steps of each chunk, from 0."""
+        starts = range(0, self.steps, self.chunk_steps)
+        return [range(start, min(start + self.chunk_steps, self.steps)) for start in starts]
 
 
 def total_steps(spec: TrainSpec, examples: int) -> int:
@@ -38,18 +31,17 @@ def total_steps(spec: TrainSpec, examples: int) -> int:
 
 
 def plan_epoch(spec: TrainSpec, examples: int) -> Plan:
-    """Chunks of about CHUNK_SECONDS, of a length out of few, so that few shapes are ever compiled."""
+    """Chunks of about CHUNK_SECONDS: of one length if they can be, as each length is compiled; else out of few."""
     steps = math.ceil(examples / spec.batch_size)
     wanted = max(1.0, CHUNK_SECONDS / estimate_step_seconds(spec))
-    whole = Plan(steps, 1, steps)
     if steps <= 1.5 * wanted:
-        return whole
-    near = [length for length in _LENGTHS if wanted / 1.5 <= length <= max(1.5 * wanted, 1)]
-    return whole.cut(min(near, key=lambda length: (-steps % length, -length)))
+        return Plan(steps, steps)
+    near = [length for length in range(1, steps) if wanted / 1.5 <= length <= 1.5 * wanted]
+    return Plan(steps, min(near, key=lambda length: (steps % length > 0, length not in _LENGTHS, -length)))
 
 
-# Four lengths from each power of two to the next: wide apart, yet one of them leaves few steps empty.
-_LENGTHS = sorted({(4 + quarter) << power >> 2 for power in range(26) for quarter in range(4)})
+# Four lengths from each power of two to the next.
+_LENGTHS = {(4 + quarter) << power >> 2 for power in range(26) for quarter in range(4)}
 
 
 def estimate_step_seconds(spec: TrainSpec) -> float:

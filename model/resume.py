@@ -24,7 +24,7 @@ class Journal(BaseModel):
     """Where a training is, apart from its arrays. Its random keys follow from the spec's seed and these numbers."""
 
     epoch: int = 1  # the one that is being trained
-    row: int = 0  # how many rows of it are done
+    step: int = 0  # how many steps of it are done
     chunk_steps: int  # an epoch goes on in the pieces that it began in: they decide how its sums round
     totals: Totals | None = None  # the epoch's, so far
     seconds: float = 0.0  # that the epoch has taken so far

@@ -61,7 +61,7 @@ class Totals(NamedTuple):
 class ChunkInputs(NamedTuple):
     """What the L steps of a chunk are given, in order.
 
-    rows: [L, B] int32 indices of examples, -1 where there is none; numbers: [L] int32, each row's place in the epoch,
+    rows: [L, B] int32 indices of examples, -1 where there is none; numbers: [L] int32, each step's place in the epoch,
     which the epoch's key is folded with; rates: [L] float32 learning rates; keeps: [L] float32, the share of the
     average that each step keeps.
     """
@@ -149,7 +149,7 @@ def train_step(
     *,
     config: StepConfig,
 ) -> tuple[TrainState, Totals]:
-    """One mini-batch; counts: [B] bool, whether an example counts. A batch in which none does changes nothing."""
+    """One mini-batch; counts: [B] bool, whether an example counts, as at least one does."""
     augment_key, layers_key = jax.random.split(key)
     x = net.scale(images)
     if config.augmentation:
@@ -165,8 +165,7 @@ def train_step(
     if state.average is not None:
         mixed = partial(_mix, keep)
         average = jax.tree.map(mixed, state.average, net.unite(parameters, statistics))
-    stepped = TrainState(parameters, statistics, average, optimizer_state)
-    return jax.tree.map(partial(jnp.where, totals.examples > 0), stepped, state), totals
+    return TrainState(parameters, statistics, average, optimizer_state), totals
 
 
 def _mix(keep: Array, average: Array, value: Array) -> Array:
@@ -188,7 +187,7 @@ def _objective(
     if config.class_weight:
         losses = losses * jnp.asarray(config.class_weight, jnp.float32)[labels]
     totals = _totals(logits, labels, losses, batch.counts, config)
-    mean = totals.loss / jnp.maximum(totals.examples, 1)
+    mean = totals.loss / totals.examples
     return mean + net.penalty(parameters, network=config.network), (statistics, totals)
 
 

@@ -1,6 +1,6 @@
 """Training: fit(), a generator of reports, and the host's side of it: data, order, callbacks and checkpoints.
 
-Shapes: B images in a batch, L steps in a chunk, R rows (steps, padding included) in an epoch.
+Shapes: B images in a batch, L steps in a chunk, S steps in an epoch.
 """
 
 import math
@@ -78,14 +78,14 @@ class _Training:
         self.images, self.labels = self._on_devices((dataset.images, dataset.labels))
         plan = plan_epoch(spec, self.examples)
         self.journal = saved.journal.model_copy(deep=True) if saved else Journal(chunk_steps=plan.chunk_steps)
-        self.plan = plan.cut(self.journal.chunk_steps)
+        self.plan = plan._replace(chunk_steps=self.journal.chunk_steps)
         self.rates = learning_rates(spec.optimizer, steps=total_steps(spec, self.examples), epochs=spec.epochs)
         init_key, self.train_key = jax.random.split(jax.random.key(spec.seed))
         self.state: TrainState = self._on_devices(saved.state if saved else initial_state(init_key, spec))
         self.best = saved.best if saved else None
         self.last_good = _LastGood()
         self.pace = _Pace(self.plan, spec.epochs)
-        self.compiled: jax.stages.Compiled | None = None
+        self.compiled: dict[int, jax.stages.Compiled] = {}  # by the steps of a chunk
 
     def _on_devices(self, tree: Any) -> Any:
         # From the host: what lies on one device cannot be put on those of other processes.
@@ -101,30 +101,32 @@ class _Training:
         order_key, step_key = jax.random.split(jax.random.fold_in(self.train_key, self.journal.epoch))
         order, step_bits = self._order(order_key), self._on_devices(jax.random.key_data(step_key))
         self.pace.start_lap()
-        for first in range(self.journal.row, self.plan.rows, self.plan.chunk_steps):
-            if self._steps_before() + first > 0:
+        for chunk in self.plan.chunks:
+            if chunk.start < self.journal.step:
+                continue
+            if self._steps_before() + chunk.start > 0:
                 self.last_good.remember(self.state)
-            arguments = (self.state, self.images, self.labels, self._inputs(order, first), step_bits)
-            self.state, totals, good_steps = self._compile(arguments)(*arguments)
-            yield self._record(first, jax.tree.map(_to_host, totals), int(good_steps))
+            arguments = (self.state, self.images, self.labels, self._inputs(order, chunk), step_bits)
+            self.state, totals, good_steps = self._compiled(arguments, len(chunk))(*arguments)
+            yield self._record(chunk, jax.tree.map(_to_host, totals), int(good_steps))
 
     def _order(self, key: Array) -> NDArray[np.int32]:
-        """[R, B], B a multiple of the devices: every example's index once, in random order, then -1."""
-        order = np.full(self.plan.rows * self.spec.batch_size, -1, np.int32)
+        """[S, B], B a multiple of the devices: every example's index once, in random order, then -1."""
+        order = np.full(self.plan.steps * self.spec.batch_size, -1, np.int32)
         order[: self.examples] = _permutation(key, self.examples)
-        batches = order.reshape(self.plan.rows, self.spec.batch_size)
+        batches = order.reshape(self.plan.steps, self.spec.batch_size)
         return np.pad(batches, ((0, 0), (0, -self.spec.batch_size % self.mesh.size)), constant_values=-1)
 
-    def _inputs(self, order: NDArray[np.int32], first: int) -> ChunkInputs:
-        numbers = np.arange(first, first + self.plan.chunk_steps, dtype=np.int32)
+    def _inputs(self, order: NDArray[np.int32], chunk: range) -> ChunkInputs:
+        numbers = np.asarray(chunk, np.int32)
         steps = self._steps_before() + numbers
         keeps = np.where(steps == 0, 0.0, self.spec.ema_momentum or 0.0).astype(np.float32)
         inputs = ChunkInputs(order[numbers], numbers, self._rates(steps), keeps)
         return jax.device_put(inputs, input_shardings(self.mesh))
 
     def _rates(self, steps: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The learning rates of these steps of the run; behind its end any will do."""
-        rates = self.rates[np.minimum(steps, len(self.rates) - 1)]
+        """The learning rates of these steps of the run."""
+        rates = self.rates[steps]
         lowered = self.journal.lowered_rate
         return rates if lowered is None else np.full_like(rates, lowered)
 
@@ -132,21 +134,21 @@ class _Training:
         """Steps of the run before the journal's epoch."""
         return (self.journal.epoch - 1) * self.plan.steps
 
-    def _compile(self, arguments: tuple[Any, ...]) -> jax.stages.Compiled:
-        if self.compiled is None:
-            self.compiled = jitted_chunk(step_config(self.spec), self.mesh).lower(*arguments).compile()
-            check_fits(self.compiled, self.spec)
-        return self.compiled
+    def _compiled(self, arguments: tuple[Any, ...], steps: int) -> jax.stages.Compiled:
+        if steps not in self.compiled:
+            self.compiled[steps] = jitted_chunk(step_config(self.spec), self.mesh).lower(*arguments).compile()
+            check_fits(self.compiled[steps], self.spec)
+        return self.compiled[steps]
 
-    def _record(self, first: int, totals: Totals, good_steps: int) -> StepReport:
-        journal, steps = self.journal, min(self.plan.chunk_steps, self.plan.steps - first)
-        if good_steps < steps:
-            where = f"in epoch {journal.epoch}, at step {self._steps_before() + first + good_steps + 1}"
+    def _record(self, chunk: range, totals: Totals, good_steps: int) -> StepReport:
+        journal = self.journal
+        if good_steps < len(chunk):
+            where = f"in epoch {journal.epoch}, at step {self._steps_before() + chunk.start + good_steps + 1}"
             raise DivergedError(f"the loss became {totals.loss} {where}; {ADVICE}", self.last_good.weights)
-        journal.row = first + self.plan.chunk_steps
+        journal.step = chunk.stop
         journal.totals = jax.tree.map(operator.add, journal.totals, totals) if journal.totals else totals
         journal.seconds += (seconds := self.pace.lap())
-        return self.pace.report(journal.epoch, self._steps_before() + first + steps, totals, seconds)
+        return self.pace.report(journal.epoch, self._steps_before() + chunk.stop, totals, seconds)
 
     def end_epoch(self, validation: Dataset | None) -> EpochReport:
         """Scores the held-out images, and lets the callbacks decide."""
@@ -162,7 +164,7 @@ class _Training:
         if plateau := spec.reduce_lr_on_plateau:
             journal.plateau, lowered = reduced(journal.plateau, report, plateau, rate)
             journal.lowered_rate = lowered
-        journal.epoch, journal.row, journal.totals, journal.seconds = journal.epoch + 1, 0, None, 0.0
+        journal.epoch, journal.step, journal.totals, journal.seconds = journal.epoch + 1, 0, None, 0.0
         return report
 
     def weights(self) -> net.NetworkParameters:

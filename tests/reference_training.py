@@ -41,6 +41,7 @@ PLATEAUS = [
     {"monitor": "validation_accuracy", "factor": 0.5, "patience": 1, "min_delta": 4 / 256},
     {"monitor": "validation_accuracy", "factor": 0.5, "patience": 0, "min_delta": 4 / 256, "min_lr": 0.03},
     {"monitor": "validation_loss", "factor": 0.1, "patience": 1, "cooldown": 1, "min_lr": 0.005},
+    {"monitor": "validation_loss", "factor": 0.5, "patience": 1, "min_lr": 0.2},  # above the rate from the start
 ]
 
 

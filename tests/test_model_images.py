@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,8 @@ from jax import lax
 from jax.test_util import check_grads
 from pydantic import TypeAdapter
 
-from model.layers import convolve_by_windows, layer_functions
+from model.convolution import convolve
+from model.layers import layer_functions
 from model.spec import TrainSpec
 from model.spec_layers import Layer
 
@@ -63,25 +65,27 @@ def test_a_convolution_equals_a_loop_over_pixels(side: int, stride: int, padding
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("batch", "channels", "filters"), [(18, 3, 4), (5, 1, 40)])
 @pytest.mark.parametrize("padding", ["valid", "same"])
-@pytest.mark.parametrize(("side", "stride"), SIZES)
-def test_a_convolution_by_windows_equals_xlas_in_value_and_gradient(side: int, stride: int, padding: Any) -> None:
-    x, kernel = (jnp.asarray(RANDOM.normal(size=shape), jnp.float32) for shape in ((2, 7, 6, 3), (side, side, 3, 4)))
+@pytest.mark.parametrize(("side", "stride"), [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (5, 1)])
+def test_a_convolution_equals_xlas_in_value_and_gradient(
+    side: int, stride: int, padding: Any, batch: int, channels: int, filters: int
+) -> None:
+    shapes = ((batch, 7, 6, channels), (side, side, channels, filters))
+    x, kernel = (jnp.asarray(RANDOM.normal(size=shape), jnp.float32) for shape in shapes)
 
     def by_xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
         layout = ("NHWC", "HWIO", "NHWC")
         return lax.conv_general_dilated(x, kernel, (stride, stride), padding.upper(), dimension_numbers=layout)
 
-    def by_windows(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return convolve_by_windows(x, kernel, strides=stride, padding=padding)
+    def value_and_gradients(function: Any) -> Any:
+        def of(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            return jnp.sum(jnp.sin(function(x, kernel)))
 
-    np.testing.assert_allclose(by_windows(x, kernel), by_xla(x, kernel), atol=1e-5)
-    gradients = [
-        jax.grad(lambda x, kernel, f=convolve: jnp.sum(jnp.sin(f(x, kernel))), argnums=(0, 1))(x, kernel)
-        for convolve in (by_windows, by_xla)
-    ]
-    for one, other in zip(*gradients, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4)
+        return function(x, kernel), jax.grad(of, argnums=(0, 1))(x, kernel)
+
+    actual = value_and_gradients(partial(convolve, strides=stride, padding=padding))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), actual, value_and_gradients(by_xla))
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])

@@ -112,16 +112,14 @@ def parameters_of(layer: Layer, input_shape: Any) -> Parameters:
 
 
 def said_layer(case: dict[str, Any]) -> str:
-    """As `conv2d 2,3,same of 6x5x2`."""
-    kind, *settings = case["layer"].values()
-    size = "x".join(map(str, case["shape"]))
-    tied = " with ties" if case["input"] == "ties" else ""
-    return f"{kind} {','.join(map(str, settings))} of {size}{tied}"
+    kind, *settings = [str(value) if key == "type" else f"{key}={value}" for key, value in case["layer"].items()]
+    tied = ["with ties"] if case["input"] == "ties" else []
+    return " ".join([kind, *settings, "of", "x".join(map(str, case["shape"])), *tied])
 
 
-def assert_equal_to_reference(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+def assert_equal_to_reference(actual: dict[str, Any], expected: dict[str, Any], *, atol: float = 1e-6) -> None:
     for name, value in expected.items():
-        np.testing.assert_allclose(actual[name], value, rtol=1e-5, atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(actual[name], value, rtol=1e-5, atol=atol, err_msg=name)
 
 
 TIES = pytest.mark.xfail(strict=True, reason="among equal maxima the gradient is divided, Keras gives it to the first")
@@ -139,10 +137,14 @@ def test_a_layers_output_and_gradients_equal_keras_or_pytorch(case: dict[str, An
 
 def assert_gradients(apply: Any, parameters: Parameters, x: jax.Array, expected: dict[str, Any]) -> None:
     """Those of the sum of output times a stored cotangent."""
-    output, pull = jax.vjp(apply, parameters, x)
-    assert output.shape == np.shape(expected["output"])
+
+    @jax.jit
+    def both(parameters: Parameters, x: jax.Array, cotangent: jax.Array) -> Any:
+        output, pull = jax.vjp(apply, parameters, x)
+        return output, *pull(cotangent)
+
+    output, gradients, of_input = both(parameters, x, numbers("cotangent", np.shape(expected["output"])))
     assert_equal_to_reference({"output": output}, {"output": expected["output"]})
-    gradients, of_input = pull(numbers("cotangent", output.shape))
     assert {*parameters, "input"} - {*STATISTICS} == {*expected["gradients"]}
     assert_equal_to_reference({**gradients, "input": of_input}, expected["gradients"])
 
@@ -227,7 +229,10 @@ def said_training(case: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("case", TRAININGS["cases"], ids=said_training)
 def test_training_steps_equal_keras(case: dict[str, Any]) -> None:
-    """Class weights, regularisation, constraints, running statistics and averages, as a whole step has them."""
+    """Class weights, regularisation, constraints, running statistics and averages, as a whole step has them.
+
+    Adam divides a gradient by its size, so a rounding in one near zero counts: hence the larger tolerance.
+    """
     network = [TRAININGS["pool"], {"type": "flatten"}, *case["head"]]
     spec = TrainSpec.model_validate({"network": network, **without(case, "head", "steps")})
     state = state_of(spec)
@@ -235,14 +240,15 @@ def test_training_steps_equal_keras(case: dict[str, Any]) -> None:
     labels, counts = jnp.asarray(TRAININGS["labels"]), jnp.ones(len(images), bool)
     rate = jnp.float32(case["optimizer"]["learning_rate"])
     step = jax.jit(partial(train_step, config=step_config(spec)))
+    close = partial(assert_equal_to_reference, atol=5e-6)
     for number, expected in enumerate(case["steps"]):
         penalty = net.penalty(state.parameters, network=spec.network)
         keep = jnp.float32(number and (spec.ema_momentum or 0))
         state, totals = step(state, images, labels, counts, rate, keep, jax.random.key(number))
         assert float(totals.loss / totals.examples + penalty) == pytest.approx(expected["loss"], rel=1e-5)
-        assert_equal_to_reference(merged(net.unite(state.parameters, state.statistics)), expected["parameters"])
+        close(merged(net.unite(state.parameters, state.statistics)), expected["parameters"])
         assert ("average" in expected) == (state.average is not None)
-        assert_equal_to_reference(merged(state.average or []), expected.get("average", {}))
+        close(merged(state.average or []), expected.get("average", {}))
 
 
 def state_of(spec: TrainSpec) -> TrainState:

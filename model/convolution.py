@@ -1,0 +1,182 @@
+"""What moves a window over an image: convolution and pooling, fast on every backend.
+
+XLA compiles convolutions well for a GPU. On a CPU its forward convolution is fast, but its gradients are 10 to 100
+times slower than they need be inside a scan (benchmarks/README.md): there they are written out as matrix products.
+
+Shapes: B images in a batch, H × W pixels, C channels, F filters, K the side of a window.
+"""
+
+import math
+from functools import partial, reduce
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from model.spec_layers import Padding
+
+Around = tuple[tuple[int, int], tuple[int, int]]  # rows above and below, columns left and right
+
+# Images at a time, so that their windows stay in the processor's cache.
+_WEIGHT_PIECE = 8
+_INPUT_PIECE = 16
+
+
+def convolve(x: Array, kernel: Array, *, strides: int, padding: Padding) -> Array:
+    """x: [B, H, W, C]; kernel: [K, K, C, F]. Returns [B, H', W', F]; no activation, no bias."""
+    around = _around(x.shape[1:3], len(kernel), strides, padding)
+    if jax.default_backend() != "cpu":
+        return _by_xla(x, kernel, around, strides)
+    if strides == 1:
+        return _convolve(x, kernel, around)
+    return _by_windows(x, kernel, strides=strides, padding=padding)
+
+
+def _by_xla(x: Array, kernel: Array, around: Around, strides: int = 1) -> Array:
+    layout = ("NHWC", "HWIO", "NHWC")
+    precision = lax.Precision.HIGHEST
+    return lax.conv_general_dilated(
+        x, kernel, (strides, strides), around, dimension_numbers=layout, precision=precision
+    )
+
+
+def _by_windows(x: Array, kernel: Array, *, strides: int, padding: Padding) -> Array:
+    """The same, as [B·H'·W', K·K·C] · [K·K·C, F]."""
+    seen = jnp.concatenate(windows(x, len(kernel), strides, padding, fill=0.0), axis=-1)  # [B, H', W', K·K·C]
+    product = _dot(seen.reshape(-1, seen.shape[-1]), kernel.reshape(-1, kernel.shape[-1]))
+    return product.reshape(*seen.shape[:3], -1)
+
+
+def windows(x: Array, side: int, stride: int, padding: Padding, *, fill: float) -> list[Array]:
+    """K·K arrays [B, H', W', C]: what each pixel of the window sees as it moves over the image, row by row."""
+    around = _around(x.shape[1:3], side, stride, padding)
+    x = jnp.pad(x, ((0, 0), *around, (0, 0)), constant_values=fill)
+    rows, columns = ((size - side) // stride + 1 for size in x.shape[1:3])
+    return [
+        x[:, top : top + (rows - 1) * stride + 1 : stride, left : left + (columns - 1) * stride + 1 : stride]
+        for top in range(side)
+        for left in range(side)
+    ]
+
+
+def _around(sizes: tuple[int, ...], side: int, stride: int, padding: Padding) -> Around:
+    """Pixels added around the image, as TensorFlow's SAME has them: the odd one behind."""
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    rows, columns = (max((math.ceil(size / stride) - 1) * stride + side - size, 0) for size in sizes)
+    return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve(x: Array, kernel: Array, around: Around) -> Array:
+    return _by_xla(x, kernel, around)
+
+
+def _convolve_forward(x: Array, kernel: Array, around: Around) -> tuple[Array, tuple[Array, Array]]:
+    return _by_xla(x, kernel, around), (x, kernel)
+
+
+def _convolve_backward(around: Around, residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    """Gradients for x and the kernel; dy: [B, H', W', F]."""
+    x, kernel = residuals
+    dy = lax.optimization_barrier(dy)  # else what made dy is computed again in every window
+    if len(kernel) >= 5:
+        return _input_gradient_by_rows(dy, kernel, around, x.shape), _kernel_gradient(x, dy, kernel.shape, around)
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    return _by_xla(dy, turned, _around_gradient(len(kernel), around)), _kernel_gradient(x, dy, kernel.shape, around)
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def _around_gradient(side: int, around: Around) -> Around:
+    """What dy needs around it, so that a window for each pixel of x sees all that the pixel went into."""
+    (top, bottom), (left, right) = around
+    return (side - 1 - top, side - 1 - bottom), (side - 1 - left, side - 1 - right)
+
+
+def _kernel_gradient(x: Array, dy: Array, shape: tuple[int, ...], around: Around) -> Array:
+    """[K, K, C, F]: the products of dy with the windows of a few images at a time, added up."""
+    side, width, filters = shape[0], math.prod(shape[:3]), shape[3]
+    x = jnp.pad(x, ((0, 0), *around, (0, 0)))
+    rows, columns = dy.shape[1:3]
+    if width < filters:  # few channels: all at once, gathered by columns and then by rows, in longer runs
+        wide = lax.optimization_barrier(jnp.concatenate([x[:, :, j : j + columns] for j in range(side)], axis=-1))
+        seen = jnp.concatenate([wide[:, i : i + rows] for i in range(side)], axis=-1).reshape(-1, width)
+        return _dot(seen.T, dy.reshape(-1, filters)).reshape(shape)
+
+    def add(total: Array, piece: tuple[Array, Array]) -> tuple[Array, None]:
+        seen = jnp.concatenate(windows(piece[0], side, 1, "valid", fill=0.0), axis=-1).reshape(-1, width)
+        seen, turned = lax.optimization_barrier((seen, piece[1].reshape(-1, filters).T))
+        return total + _dot(turned, seen), None
+
+    pieces = (_pieces(x, _WEIGHT_PIECE), _pieces(dy, _WEIGHT_PIECE))
+    total, _ = lax.scan(add, jnp.zeros((filters, width), x.dtype), pieces)
+    return total.T.reshape(shape)
+
+
+def _input_gradient_by_rows(dy: Array, kernel: Array, around: Around, shape: tuple[int, ...]) -> Array:
+    """[B, H, W, C]: a product with windows over rows only gives K columns each, which are added up in their places."""
+    side, channels, filters = len(kernel), *kernel.shape[2:]
+    (above, below), _ = _around_gradient(side, around)
+    turned = kernel[::-1].transpose(0, 3, 1, 2).reshape(side * filters, side * channels)
+    height, width = shape[1:3]
+    left = around[1][0]
+
+    def of_piece(dy: Array) -> Array:
+        dy = jnp.pad(dy, ((0, 0), (above, below), (0, 0), (0, 0)))
+        seen = jnp.concatenate([dy[:, i : i + height] for i in range(side)], axis=-1)
+        product = _dot(lax.optimization_barrier(seen.reshape(-1, side * filters)), turned)
+        product = lax.optimization_barrier(product.reshape(*seen.shape[:3], side, channels))
+        shifted = [jnp.pad(product[..., j, :], ((0, 0), (0, 0), (j, side - 1 - j), (0, 0))) for j in range(side)]
+        return sum(shifted[1:], shifted[0])[:, :, left : left + width]
+
+    return lax.map(of_piece, _pieces(dy, _INPUT_PIECE)).reshape(shape)
+
+
+def _pieces(x: Array, most: int) -> Array:
+    """[B, ...] -> [B / n, n, ...] with the largest n up to `most` that divides B."""
+    count = next(n for n in range(min(most, len(x)), 0, -1) if len(x) % n == 0)
+    return x.reshape(-1, count, *x.shape[1:])
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return jnp.dot(a, b, precision=lax.Precision.HIGHEST)
+
+
+def max_pool(x: Array, side: int, stride: int, padding: Padding) -> Array:
+    """[B, H, W, C] -> [B, H', W', C]; where several pixels are the largest, the first has the gradient."""
+    if side == stride and side <= 11 and _around(x.shape[1:3], side, stride, padding) == ((0, 0), (0, 0)):
+        return _max_of_tiles(x, side)
+    return reduce(jnp.maximum, windows(x, side, stride, padding, fill=-math.inf))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _max_of_tiles(x: Array, side: int) -> Array:
+    """Of windows that do not overlap: [B, H, W, C] -> [B, H // K, W // K, C]."""
+    return _max_forward(x, side)[0]
+
+
+def _max_forward(x: Array, side: int) -> tuple[Array, tuple[Array, Array]]:
+    """And which pixel of its window is the largest: [B, H', W', C] int8."""
+    x = lax.optimization_barrier(x)  # else what made x is computed again in every slice
+    first, *others = windows(x, side, side, "valid", fill=-math.inf)
+    largest, place = first, jnp.zeros(first.shape, jnp.int8)
+    for number, other in enumerate(others, 1):
+        place = jnp.where(other > largest, jnp.int8(number), place)
+        largest = jnp.maximum(largest, other)
+    largest, place = lax.optimization_barrier((largest, place))
+    return largest, (place, jnp.zeros((0, *x.shape[1:3])))
+
+
+def _max_backward(side: int, residuals: tuple[Array, Array], dy: Array) -> tuple[Array]:
+    place, of_shape = residuals
+    (batch, rows, columns, channels), (height, width) = place.shape, of_shape.shape[1:]
+    dy = lax.optimization_barrier(dy)
+    places = jnp.arange(side * side, dtype=jnp.int8).reshape(1, 1, side, 1, side, 1)
+    dx = jnp.where(place[:, :, None, :, None] == places, dy[:, :, None, :, None], jnp.zeros((), dy.dtype))
+    dx = dx.reshape(batch, rows * side, columns * side, channels)
+    return (jnp.pad(dx, ((0, 0), (0, height - rows * side), (0, width - columns * side), (0, 0))),)
+
+
+_max_of_tiles.defvjp(_max_forward, _max_backward)
