@@ -77,6 +77,8 @@ class Training:
         self._id, self._spec, self._settings, self._send = run, spec, settings, send
         self._registry, self._checkpoints = registry, checkpoints
         self._saved, self._note = _saved(checkpoints.load(run), spec)
+        self._steps = total_steps(spec, examples_left(TRAIN_EXAMPLES, spec.validation_split))
+        self._epochs_done = 0
 
     def run(self) -> RunEnd:
         """Publishes what it has trained; of a training that diverged, the last parameters that were finite."""
@@ -90,7 +92,7 @@ class Training:
             return RunEnd(state=RunState.FAILED, error=str(error), model=model)
         except (DataUnavailableError, NotEnoughMemoryError) as error:
             return RunEnd(state=RunState.FAILED, error=str(error))
-        self._send_phase("evaluating", epoch=self._spec.epochs + 1)
+        self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
         return RunEnd(state=RunState.SUCCEEDED, model=self._publish(result, mnist))
 
     def _fit(self, mnist: Mnist) -> FitResult:
@@ -106,6 +108,7 @@ class Training:
                     return report
                 case EpochReport():
                     self._send("epoch", report)
+                    self._epochs_done = report.epoch
                 case Checkpoint(data):
                     self._checkpoints.save(self._id, data)
                 case StepReport() if time.monotonic() - sent >= PROGRESS_SECONDS:
@@ -118,14 +121,13 @@ class Training:
         return self._registry.publish(self._id, self._spec, result.parameters, evaluation, result.validation)
 
     def _send_phase(self, phase: Phase, *, epoch: int, step: int = 0) -> None:
-        """After so many steps of an epoch; behind the last epoch, that is the end."""
+        """After so many steps of the epoch."""
         epochs = self._spec.epochs
-        steps = total_steps(self._spec, examples_left(TRAIN_EXAMPLES, self._spec.validation_split))
-        done = min((epoch - 1) * steps // epochs + step, steps)
-        progress = Progress(
-            phase=phase, note=self._note, epoch=min(epoch, epochs), epochs=epochs, step=done, steps=steps
+        done = (epoch - 1) * (self._steps // epochs) + step
+        self._send(
+            "progress",
+            Progress(phase=phase, note=self._note, epoch=epoch, epochs=epochs, step=done, steps=self._steps),
         )
-        self._send("progress", progress)
 
 
 def _saved(data: bytes | None, spec: TrainSpec) -> tuple[SavedTraining | None, str | None]:

@@ -4,8 +4,6 @@
     /tmp/peers/bin/pip install keras==3.15.1 jax==0.10.2 tensorflow-cpu==2.21.0 torch==2.13.0 scikit-learn==1.9.1
     .venv/bin/python benchmarks/training.py > table.md
 
-(Where pip would bring PyTorch's CUDA build: `--extra-index-url https://download.pytorch.org/whl/cpu`.)
-
 Every peer and job has a process of its own, all on the CPU with the threads that the peer chooses, one at work at a
 time. All get the same images, network and first weights (scikit-learn draws its own). A first slice of training warms
 it up; then come rounds, in each of which every peer trains one slice, so that a machine that slows down slows all.
@@ -28,8 +26,9 @@ from peers.process import Peer, PeerFailedError, PeerProcess
 from peers.table import MATRIX_SIDE, Row, notes, table
 
 from model.data import Dataset, load_mnist
+from model.reports import FitResult
 from model.spec import TrainSpec
-from model.train import FitResult, fit
+from model.train import fit
 
 OURS = "inkling"
 PEERS = {

@@ -148,7 +148,12 @@ def max_pool(x: Array, side: int, stride: int, padding: Padding) -> Array:
     """[B, H, W, C] -> [B, H', W', C]; where several pixels are the largest, the first has the gradient."""
     if side == stride and side <= 11 and _around(x.shape[1:3], side, stride, padding) == ((0, 0), (0, 0)):
         return _max_of_tiles(x, side)
-    return reduce(jnp.maximum, windows(x, side, stride, padding, fill=-math.inf))
+    return reduce(_larger, windows(x, side, stride, padding, fill=-math.inf))
+
+
+def _larger(one: Array, other: Array) -> Array:
+    """As jnp.maximum, which divides the gradient of equal numbers."""
+    return jnp.where((other > one) | jnp.isnan(other), other, one)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))

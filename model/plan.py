@@ -48,11 +48,15 @@ def estimate_step_seconds(spec: TrainSpec) -> float:
     """Arithmetic and memory traffic of one step at speeds a common device reaches; good to a factor of a few.
 
     Each multiply-add of an image costs 6 operations (2 forward, 4 backward), each parameter 32 bytes a step (gradient,
-    Adam's moments).
+    Adam's moments), each number between layers 24 (written and read, forward and backward).
     """
     speed = _SPEEDS.get(jax.default_backend(), _SPEEDS["gpu"])
-    multiplications = sum(shape.multiplications for shape in layer_shapes(spec.network))
-    flops, moved_bytes = 6 * multiplications * spec.batch_size, 32 * parameter_count(spec.network)
+    shapes = list(layer_shapes(spec.network))
+    flops = 6 * sum(shape.multiplications for shape in shapes) * spec.batch_size
+    image_bytes = 24 * sum(math.prod(shape.output_shape) for shape in shapes)
+    if spec.augmentation:
+        image_bytes += _AUGMENTATION_BYTES
+    moved_bytes = 32 * parameter_count(spec.network) + image_bytes * spec.batch_size
     return flops / speed.flops + moved_bytes / speed.bytes + speed.step_seconds
 
 
@@ -64,7 +68,8 @@ class _Speed(NamedTuple):
     step_seconds: float
 
 
-_SPEEDS = {"cpu": _Speed(40e9, 15e9, 30e-6), "gpu": _Speed(5e12, 1e12, 60e-6)}
+_SPEEDS = {"cpu": _Speed(80e9, 20e9, 30e-6), "gpu": _Speed(5e12, 1e12, 60e-6)}
+_AUGMENTATION_BYTES = 400_000  # of memory traffic would take as long as augmenting an image does: 20 µs on a CPU
 
 
 def estimate_seconds(spec: TrainSpec, examples: int) -> float:
@@ -73,8 +78,12 @@ def estimate_seconds(spec: TrainSpec, examples: int) -> float:
 
 
 def estimate_memory_bytes(spec: TrainSpec, examples: int) -> int:
-    """The data, the parameters with gradient and two moments, and each layer's output with its gradient, in float32."""
+    """The data; the parameters with gradient, two moments, average, best and last good copy; each layer's numbers.
+
+    Those are its output with its gradient, in float32. The exact figure is XLA's: `model.memory` checks it.
+    """
     shapes = list(layer_shapes(spec.network))
     outputs = sum(math.prod(shape.output_shape) for shape in shapes) * spec.batch_size
+    copies = 5 + (spec.ema_momentum is not None) + (spec.early_stopping is not None)
     data_bytes = examples * (math.prod(shapes[0].input_shape) + 1)
-    return data_bytes + 4 * (4 * parameter_count(spec.network) + 2 * outputs)
+    return data_bytes + 4 * (copies * parameter_count(spec.network) + 2 * outputs)

@@ -73,7 +73,7 @@ def fit(
 class _Training:
     """A run's data and state on the devices, its one compiled function, and its journal."""
 
-    def __init__(self, spec: TrainSpec, dataset: Dataset, saved: SavedTraining | None) -> None:
+    def __init__(self, spec: TrainSpec, dataset: Dataset, saved: SavedTraining | None = None) -> None:
         self.spec, self.mesh, self.examples = spec, all_devices(), len(dataset)
         self.images, self.labels = self._on_devices((dataset.images, dataset.labels))
         plan = plan_epoch(spec, self.examples)

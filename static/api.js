@@ -7,7 +7,8 @@
 /** @typedef {{name: string, network: Layer[], optimizer: Optimizer, batch_size: number, epochs: number, seed: number}} TrainSpec */
 /** @typedef {{name: string, description: string, spec: TrainSpec}} Preset */
 /** @typedef {{phase: "preparing" | "training" | "evaluating", epoch: number, epochs: number, step: number, steps: number,
- *   loss: number | null, accuracy: number | null, images_per_second: number | null, seconds_left: number | null}} Progress */
+ *   loss: number | null, accuracy: number | null, images_per_second: number | null, seconds_left: number | null,
+ *   note: string | null}} Progress */
 /** @typedef {{epoch: number, loss: number, accuracy: number, validation_loss: number | null,
  *   validation_accuracy: number | null, seconds: number}} EpochReport */
 /** @typedef {{id: string, name: string, state: RunState, queue_position: number | null, created_at: string,

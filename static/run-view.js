@@ -170,8 +170,9 @@ export class RunView {
   #stateDetail({ state, queue_position: position, ended_at: ended }) {
     if (state === "queued" && position !== null)
       return position === 1 ? "next in the queue" : `number ${position} in the queue`;
-    const phase = this.#record.latest?.phase;
-    if (state === "running") return phase === "training" || !phase ? "" : PHASES[phase];
+    const { phase, note } = this.#record.latest ?? {};
+    if (state === "running")
+      return [phase === "training" || !phase ? "" : PHASES[phase], note ?? ""].filter(Boolean).join(" · ");
     return ended ? format.ago(ended) : "";
   }
 
@@ -187,7 +188,7 @@ export class RunView {
   /** @param {Run} run */
   #showFacts(run) {
     const latest = this.#record.latest;
-    const reached = run.state === "succeeded" ? run.spec.epochs : (latest?.epoch ?? 0);
+    const reached = latest?.epoch ?? 0; // fewer than planned where the run was stopped early
     const { speed } = this.#record;
     this.epoch.textContent = `${format.count(reached)} of ${format.count(run.spec.epochs)}`;
     this.speed.textContent = speed ? `${format.count(speed)} images/s` : "–";

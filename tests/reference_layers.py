@@ -39,12 +39,15 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {  # PyTorch's:
 PADDINGS = ("valid", "same")
 OTHER_WINDOWS = [(1, 1, "valid"), (1, 2, "same"), (5, 1, "valid"), (5, 2, "same")]  # side, stride, padding
 LAYERS: list[tuple[dict[str, Any], list[int]]] = [  # Keras' arguments, the input's shape
-    *(({"type": "dense", "units": 5, "activation": activation}, [3, 4]) for activation in ACTIVATIONS),
+    *(({"type": "dense", "units": 5, "activation": name}, [3, 4]) for name in ("linear", "relu", "gelu", "softmax")),
     *(
         ({"type": "conv2d", "filters": 2, "kernel_size": side, "strides": stride, "padding": padding}, IMAGES)
         for side, stride, padding in (*itertools.product((2, 3), (1, 2), PADDINGS), *OTHER_WINDOWS)
     ),
     ({"type": "conv2d", "filters": 3, "kernel_size": 3, "padding": "same", "activation": "relu"}, [2, 4, 3, 4]),
+    ({"type": "conv2d", "filters": 5, "kernel_size": 2, "padding": "same"}, [1, 3, 3, 1]),  # more filters than inputs
+    ({"type": "conv2d", "filters": 1, "kernel_size": 3, "padding": "same"}, [9, 2, 2, 1]),  # batches that go in pieces
+    ({"type": "conv2d", "filters": 1, "kernel_size": 5, "padding": "same"}, [18, 2, 2, 1]),
     *(
         ({"type": kind, "pool_size": side, "strides": stride, "padding": padding}, IMAGES)
         for kind in ("max_pooling2d", "average_pooling2d")

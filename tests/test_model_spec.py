@@ -74,12 +74,55 @@ def test_a_preset_supplies_what_is_not_given() -> None:
         ("network", [], "at least 1 item"),
         ("network", [FLATTEN] + [{"type": "dropout", "rate": 0.1}] * 64, "at most 64 items"),
         ("colour", "red", "Extra inputs are not permitted"),
+        ("metrics", [{"type": "top_k_categorical_accuracy", "k": 11}], "less than or equal to 10"),
+        ("augmentation", {}, "give at least one change above 0"),
+        ("augmentation", {"shift": 15}, "less than or equal to 14"),
+        ("augmentation", {"noise": 0.1, "probability": 0}, "greater than 0"),
+        ("class_weight", [1] * 9, "at least 10 items"),
+        ("class_weight", [0] * 10, "at least one weight above 0"),
+        ("class_weight", [-1] * 10, "greater than or equal to 0"),
+        ("early_stopping", {"monitor": "loss", "patience": -1}, "greater than or equal to 0"),
+        ("early_stopping", {}, "validation_loss needs validation_split above 0; or choose loss"),
+        ("early_stopping", {"monitor": "speed"}, "'validation_loss'"),
+        ("reduce_lr_on_plateau", {"monitor": "loss", "factor": 1}, "less than 1"),
+        ("reduce_lr_on_plateau", {"monitor": "validation_accuracy"}, "needs validation_split above 0"),
+        ("ema_momentum", 1, "less than 1"),
+        ("compute_dtype", "float16", "'bfloat16'"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_by_its_field(field: str, value: Any, says: str) -> None:
     loc, message = refusal(**{field: value})
     assert loc[0] == field
     assert says in message
+
+
+@pytest.mark.parametrize(
+    ("layer", "path", "says"),
+    [
+        ({"type": "batch_normalization", "momentum": 1}, "batch_normalization.momentum", "less than 1"),
+        ({"type": "batch_normalization", "epsilon": 0}, "batch_normalization.epsilon", "greater than or equal to"),
+        ({"type": "dense", "units": 9, "kernel_regularizer": {}}, "dense.kernel_regularizer", "give l1 or l2 above 0"),
+        (
+            {"type": "dense", "units": 9, "kernel_regularizer": {"l2": -1}},
+            *("dense.kernel_regularizer.l2", "greater than or equal to 0"),
+        ),
+        (
+            {"type": "dense", "units": 9, "kernel_constraint": {"max_value": 0}},
+            *("dense.kernel_constraint.max_value", "greater than 0"),
+        ),
+    ],
+)
+def test_a_layers_field_out_of_bounds_is_refused_by_its_path(layer: dict[str, Any], path: str, says: str) -> None:
+    loc, message = refusal(network=[FLATTEN, layer, {"type": "dense", "units": 10}])
+    assert ".".join(str(part) for part in loc) == f"network.1.{path}"
+    assert says in message
+
+
+def test_a_plateau_needs_a_learning_rate_that_is_a_number() -> None:
+    schedule = {"type": "adam", "learning_rate": {"type": "one_cycle", "max_learning_rate": 0.01}}
+    loc, message = refusal(optimizer=schedule, reduce_lr_on_plateau={"monitor": "loss"})
+    assert loc == ("reduce_lr_on_plateau",)
+    assert "a number, not a schedule" in message
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def assert_same_bits(one: net.NetworkParameters, other: net.NetworkParameters) -
 
 
 def test_an_epochs_order_has_every_example_once_and_padding_behind_it(images: Dataset) -> None:
-    training = _Training(spec(), images, None)
+    training = _Training(spec(), images)
     order = training._order(jax.random.key(0))
     assert order.shape == (11, 100)
     assert sorted(order.ravel()) == [-1] * 50 + list(range(1050))
@@ -81,7 +81,7 @@ def test_reports_come_in_order_and_add_up(images: Dataset) -> None:
 
 def test_a_scan_equals_a_plain_loop_over_optax(images: Dataset) -> None:
     settings = spec(epochs=1, optimizer={"type": "sgd", "learning_rate": 0.1, "momentum": 0.9})
-    training = _Training(settings, images, None)
+    training = _Training(settings, images)
     parameters = jax.tree.map(jnp.copy, training.state.parameters)
     optimizer = optax.sgd(0.1, momentum=0.9)
     state = optimizer.init(parameters)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from model.compilation import use_compilation_cache
 from model.data import Dataset
+from model.reports import EpochReport
 from model.spec import TrainSpec
-from model.train import EpochReport, fit
+from model.train import fit
 from peers.job import LEARNING_RATE, Data, Job
 from peers.worker import Reporter, serve
 

@@ -1,0 +1,66 @@
+"""A training that cannot fit is refused before its first step, with the numbers; estimates are near XLA's own."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from model import memory
+from model.data import Dataset
+from model.memory import NotEnoughMemoryError, check_fits, free_bytes
+from model.plan import estimate_memory_bytes
+from model.presets import PRESETS
+from model.spec import TrainSpec
+from model.train import _Training, fit
+
+
+def noise(count: int) -> Dataset:
+    random = np.random.default_rng(0)
+    return Dataset(random.integers(0, 256, (count, 28, 28), np.uint8), random.integers(0, 10, count, np.uint8))
+
+
+def test_free_memory_is_a_part_of_the_machines() -> None:
+    total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    free = free_bytes()
+    assert free is not None
+    assert 0.01 * total < free < total
+
+
+@pytest.mark.parametrize(("limit", "used", "left"), [("max", "5", None), ("100", "30", 70)])
+def test_a_containers_limit_counts(tmp_path: Path, limit: str, used: str, left: int | None) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text(f"{used}\n")
+    assert memory._container_bytes(tmp_path) == left
+    assert memory._container_bytes(tmp_path / "none") is None
+
+
+def test_what_no_machine_has_is_refused_with_the_numbers() -> None:
+    huge = jax.jit(lambda x: jnp.zeros((1 << 21, 1 << 21)) + x).lower(1.0).compile()
+    with pytest.raises(NotEnoughMemoryError, match=r"needs 17\d{3}\.\d GB more memory, but \d+(\.\d)? [MG]B are free"):
+        check_fits(huge, TrainSpec())
+    check_fits(jax.jit(lambda x: x + 1).lower(1.0).compile(), TrainSpec())
+
+
+def test_a_training_that_is_too_large_does_not_take_its_first_step() -> None:
+    wide: list[dict[str, Any]] = [{"type": "conv2d", "filters": 1024, "padding": "same"}]
+    for _ in range(20):  # each keeps its 32 GB for the way back
+        wide.append({"type": "activation", "activation": "tanh"})
+    network = [*wide, {"type": "global_average_pooling2d"}, {"type": "dense", "units": 10, "activation": "softmax"}]
+    spec = TrainSpec.model_validate({"network": network, "batch_size": 10_000})
+    with pytest.raises(NotEnoughMemoryError, match=r"try a batch_size below 10,000, or smaller layers"):
+        next(fit(spec, noise(10_000)))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_estimate_is_within_a_small_factor_of_what_xla_lays_out(preset: str) -> None:
+    spec = PRESETS[preset].spec.model_copy(update={"validation_split": 0.0, "early_stopping": None})
+    training = _Training(spec, noise(2 * spec.batch_size))
+    order = training._order(jax.random.key(0))
+    key = jax.random.key_data(jax.random.key(1))
+    arguments = (training.state, training.images, training.labels, training._inputs(order, range(2)), key)
+    analysis = training._compiled(arguments, 2).memory_analysis()
+    actual = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    assert 0.5 < estimate_memory_bytes(spec, 2 * spec.batch_size) / actual < 2.0
