@@ -5,7 +5,18 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from model.spec import TrainSpec, mlp
-from model.spec_layers import CLASSES, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+from model.spec_augmentation import Augmentation
+from model.spec_layers import (
+    CLASSES,
+    ActivationLayer,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPooling2D,
+)
 from model.spec_optimizers import Adam, CosineDecay
 
 
@@ -15,6 +26,13 @@ class Preset(NamedTuple):
     description: str
     spec: TrainSpec
 
+
+def _convolution(filters: int, kernel_size: int = 3, strides: int = 1) -> Conv2D:
+    return Conv2D(filters=filters, kernel_size=kernel_size, strides=strides, kernel_initializer="he_normal")
+
+
+_NORMALIZED_RELU: tuple[Layer, ...] = (BatchNormalization(momentum=0.9), ActivationLayer(activation="relu"))
+_OUTPUT = Dense(units=CLASSES, activation="softmax")
 
 PRESETS = {
     "tutorial": Preset(
@@ -44,15 +62,53 @@ PRESETS = {
                 Flatten(),
                 Dense(units=128, activation="relu", kernel_initializer="he_normal"),
                 Dropout(rate=0.4),
-                Dense(units=CLASSES, activation="softmax"),
+                _OUTPUT,
             ),
             optimizer=Adam(learning_rate=CosineDecay(initial_learning_rate=0.002)),
             batch_size=128,
             epochs=10,
         ),
     ),
+    "accurate": Preset(
+        "The best that a few minutes on two cores give: a deeper convolutional network, batch normalization, images "
+        "that are shifted, turned and bent anew in every epoch, and an average of the weights.",
+        TrainSpec(
+            name="accurate",
+            network=(
+                *(_convolution(32, kernel_size=5, strides=2), *_NORMALIZED_RELU),
+                *(_convolution(64), *_NORMALIZED_RELU),
+                *(_convolution(96), MaxPooling2D(), *_NORMALIZED_RELU),
+                Flatten(),
+                *(Dense(units=128, kernel_initializer="he_normal"), *_NORMALIZED_RELU, Dropout(rate=0.3)),
+                _OUTPUT,
+            ),
+            optimizer=Adam(learning_rate=CosineDecay(initial_learning_rate=0.003, warmup_steps=200)),
+            augmentation=Augmentation(shift=2.0, rotation=10.0, scale=0.1, shear=6.0, elastic=0.7, thickness=0.3),
+            ema_momentum=0.998,
+            batch_size=128,
+            epochs=14,
+        ),
+    ),
+    "tiny": Preset(
+        "More than 99 % with fewer than 10,000 parameters, in two minutes on two cores.",
+        TrainSpec(
+            name="tiny",
+            network=(
+                *(_convolution(16), MaxPooling2D(), *_NORMALIZED_RELU),
+                *(_convolution(16), *_NORMALIZED_RELU),
+                *(_convolution(16), MaxPooling2D(), *_NORMALIZED_RELU),
+                *(_convolution(16), *_NORMALIZED_RELU),
+                *(Flatten(), Dropout(rate=0.1), _OUTPUT),
+            ),
+            optimizer=Adam(learning_rate=CosineDecay(initial_learning_rate=0.01, warmup_steps=200)),
+            augmentation=Augmentation(shift=2.0, rotation=12.0, scale=0.12, shear=8.0, elastic=1.0),
+            ema_momentum=0.995,
+            batch_size=128,
+            epochs=12,
+        ),
+    ),
 }
-PresetName = Literal["tutorial", "quick", "convnet"]
+PresetName = Literal["tutorial", "quick", "convnet", "accurate", "tiny"]
 
 
 class TrainRequest(TrainSpec):

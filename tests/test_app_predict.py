@@ -72,7 +72,7 @@ def test_the_leaderboard_has_every_model_best_first(service: Service) -> None:
 def test_presets_are_listed_with_the_spec_that_they_stand_for(service: Service) -> None:
     presets = {preset["name"]: preset for preset in service.get("/presets")["presets"]}
     assert presets["tutorial"]["spec"]["batch_size"] == 100
-    assert set(presets) == {"tutorial", "quick", "convnet"}
+    assert set(presets) == {"tutorial", "quick", "convnet", "accurate", "tiny"}
 
 
 def test_the_page_is_served_with_a_strict_policy(service: Service) -> None:

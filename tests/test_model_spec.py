@@ -48,6 +48,10 @@ def test_a_preset_supplies_what_is_not_given() -> None:
     assert TrainRequest.model_validate({}).spec() == TrainSpec()
 
 
+def test_the_tiny_preset_has_fewer_than_ten_thousand_parameters() -> None:
+    assert sum(shape.parameters for shape in layer_shapes(PRESETS["tiny"].spec.network)) < 10_000
+
+
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [

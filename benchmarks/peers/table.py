@@ -120,8 +120,8 @@ def notes(rows: Sequence[Row], rounds: int) -> Iterator[str]:
     )
     yield (
         "- Start to first epoch: from the start of the Python process, n = 1: imports, reading the data, compiling, "
-        "one epoch. Cold: the peer's compile caches are empty; warm: it has run before (Inkling and `torch.compile` "
-        "keep what they compiled; by default the others do not)."
+        "one epoch. Cold, and where one figure stands alone: the peer's compile caches are empty; warm: it has run "
+        "before (Inkling and `torch.compile` keep what they compiled; by default the others do not)."
     )
     yield "- Peak memory: the most that the process had resident, with the images, in all rounds."
 
