@@ -81,6 +81,9 @@ def train(
     from model.memory import NotEnoughMemoryError
 
     settings = _settings()
+    for option, path in (("--output", output), ("--checkpoint", checkpoint)):
+        if path and not path.absolute().parent.is_dir():
+            _fail(f"{option}: there is no folder {path.parent}")
     try:
         train_here(_read_spec(spec, preset), output, checkpoint, checkpoint_seconds, settings)
     except DivergedError as error:
@@ -98,7 +101,7 @@ def _read_spec(path: Path | None, preset: str) -> "TrainSpec":
         return TrainRequest.model_validate({"preset": preset, **json.loads(text)}).spec()
     except OSError as error:
         _fail(f"{path}: {error.strerror}")
-    except (json.JSONDecodeError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         _fail(f"{path}: not a JSON object: {error}")
     except ValidationError as error:
         _fail("\n".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()))

@@ -58,3 +58,39 @@ def test_a_data_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_data_fetches_mnist_into_the_cache(cache_dir: Path) -> None:
     result = inkling("data", INKLING_CACHE_DIR=str(cache_dir))
     assert result.stdout == "60,000 training and 10,000 test images\n"
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (
+            '{"epochs": 0, "network": [{"type": "dense", "units": 0}]}',
+            "epochs: Input should be greater than or equal to 1",
+        ),
+        ('{"epochs": 0, "network": [{"type": "dense", "units": 0}]}', "network.0.dense.units: Input should be greater"),
+        ('{"epochs": 1', "not a JSON object"),
+        ("[]", "not a JSON object"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_spec_that_cannot_be_trained_is_refused_by_its_path(tmp_path: Path, spec: str | None, says: str) -> None:
+    path = tmp_path / "spec.json"
+    if spec is not None:
+        path.write_text(spec)
+    result = inkling("train", str(path), "--output", str(tmp_path / "model"))
+    assert result.returncode == 1
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_an_output_without_a_folder_is_refused_before_the_training(tmp_path: Path) -> None:
+    for option in ("--output", "--checkpoint"):
+        result = inkling("train", option, str(tmp_path / "none" / "file"))
+        assert (result.returncode, result.stderr) == (1, f"{option}: there is no folder {tmp_path}/none\n")
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
+    result = inkling("train", "--preset", "huge")
+    assert result.returncode == 1
+    assert "preset: Input should be 'tutorial', 'quick', 'convnet', 'accurate' or 'tiny'" in result.stderr

@@ -193,6 +193,20 @@ def test_a_training_that_diverges_fails_and_says_where(service: Service) -> None
     assert "in epoch 1, at step" in run["error"]
 
 
+def test_a_training_that_diverges_late_publishes_the_last_parameters_that_were_finite(service: Service) -> None:
+    rising = {"type": "one_cycle", "max_learning_rate": 10, "div_factor": 1e6, "pct_start": 0.9}
+    network = [{"type": "flatten"}, *[{"type": "dense", "units": 64}] * 2, {"type": "dense", "units": 10}]
+    optimizer = {"type": "sgd", "learning_rate": rising}
+    run = service.ended(
+        service.train(network=network, loss="mean_squared_error", optimizer=optimizer, batch_size=10, epochs=3)
+    )
+    assert run["state"] == "failed"
+    assert "at step" in run["error"]
+    model = service.get(f"/models/{run['model']}")
+    assert model["run"] == run["id"]
+    assert model["scores"]["accuracy"] > 0.5
+
+
 def test_a_trainer_that_is_killed_fails_its_run_and_nothing_else(service: Service) -> None:
     run = service.train(**LONG_SPEC)
     wait_for(lambda: bool(service.pids("app.trainer")))

@@ -100,6 +100,22 @@ def test_openapi_describes_every_field_with_an_example(openapi: dict[str, Any]) 
             assert not missing, f"{name}.{field} lacks {missing}"
 
 
+def test_openapi_bounds_every_number_of_a_spec(openapi: dict[str, Any]) -> None:
+    schemas = openapi["components"]["schemas"]
+    seen: set[str] = set()
+    waiting = ["TrainRequest"]
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        for field, described in schemas[name].get("properties", {}).items():
+            for kind in [described, *described.get("anyOf", [])]:
+                if kind.get("type") in ("integer", "number"):
+                    for bound in ("inimum", "aximum"):
+                        assert any(key.endswith(bound) for key in kind), f"{name}.{field} has no bound: {kind}"
+            waiting += {*re.findall(r"#/components/schemas/(\w+)", str(described))} - seen
+    assert {"Dense", "Adam", "OneCycle", "Augmentation", "EarlyStopping", "MaxNorm"} <= seen
+
+
 def test_openapi_describes_every_operation_and_parameter(openapi: dict[str, Any]) -> None:
     for path, operations in openapi["paths"].items():
         for method, operation in operations.items():
