@@ -20,6 +20,9 @@ Around = tuple[tuple[int, int], tuple[int, int]]  # rows above and below, column
 # Images at a time, so that their windows stay in the processor's cache.
 _WEIGHT_PIECE = 8
 _INPUT_PIECE = 16
+# XLA's convolution keeps one core busy; so many at once keep all. Fewer images than this are not worth the pieces.
+_PARALLEL_PIECES = 4
+_PARALLEL_IMAGES = 64
 
 
 def convolve(x: Array, kernel: Array, *, strides: int, padding: Padding) -> Array:
@@ -67,13 +70,19 @@ def _around(sizes: tuple[int, ...], side: int, stride: int, padding: Padding) ->
     return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
 
 
+def _in_parallel(x: Array, kernel: Array, around: Around) -> Array:
+    if len(x) < _PARALLEL_IMAGES or len(x) % _PARALLEL_PIECES:
+        return _by_xla(x, kernel, around)
+    return jnp.concatenate([_by_xla(piece, kernel, around) for piece in jnp.split(x, _PARALLEL_PIECES)])
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(x: Array, kernel: Array, around: Around) -> Array:
-    return _by_xla(x, kernel, around)
+    return _in_parallel(x, kernel, around)
 
 
 def _convolve_forward(x: Array, kernel: Array, around: Around) -> tuple[Array, tuple[Array, Array]]:
-    return _by_xla(x, kernel, around), (x, kernel)
+    return _in_parallel(x, kernel, around), (x, kernel)
 
 
 def _convolve_backward(around: Around, residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
@@ -83,7 +92,9 @@ def _convolve_backward(around: Around, residuals: tuple[Array, Array], dy: Array
     if len(kernel) >= 5:
         return _input_gradient_by_rows(dy, kernel, around, x.shape), _kernel_gradient(x, dy, kernel.shape, around)
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    return _by_xla(dy, turned, _around_gradient(len(kernel), around)), _kernel_gradient(x, dy, kernel.shape, around)
+    return _in_parallel(dy, turned, _around_gradient(len(kernel), around)), _kernel_gradient(
+        x, dy, kernel.shape, around
+    )
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)

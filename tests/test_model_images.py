@@ -65,7 +65,7 @@ def test_a_convolution_equals_a_loop_over_pixels(side: int, stride: int, padding
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("batch", "channels", "filters"), [(18, 3, 4), (5, 1, 40)])
+@pytest.mark.parametrize(("batch", "channels", "filters"), [(18, 3, 4), (5, 1, 40), (64, 2, 3)])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize(("side", "stride"), [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (5, 1)])
 def test_a_convolution_equals_xlas_in_value_and_gradient(
