@@ -122,13 +122,7 @@ def assert_equal_to_reference(actual: dict[str, Any], expected: dict[str, Any], 
         np.testing.assert_allclose(actual[name], value, rtol=1e-5, atol=atol, err_msg=name)
 
 
-def marks(case: dict[str, Any]) -> list[pytest.MarkDecorator]:
-    overlap = case["input"] == "ties" and "strides" in case["layer"]
-    reason = "where windows overlap, the gradient is divided among equal maxima; Keras gives it to the first"
-    return [pytest.mark.xfail(strict=True, reason=reason)] if overlap else []
-
-
-@pytest.mark.parametrize("case", [pytest.param(case, id=said_layer(case), marks=marks(case)) for case in LAYERS])
+@pytest.mark.parametrize("case", LAYERS, ids=said_layer)
 def test_a_layers_output_and_gradients_equal_keras_or_pytorch(case: dict[str, Any]) -> None:
     layer, x = layer_of(case), numbers(case["input"], case["shape"])
     apply = partial(layer_functions(layer).apply, layer=layer)
