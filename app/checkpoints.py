@@ -30,6 +30,10 @@ class Checkpoints:
         with self._database.reading() as connection:
             return connection.scalar(sa.select(_checkpoints.c.data).where(_checkpoints.c.run == run))
 
+    def runs(self) -> list[str]:
+        with self._database.reading() as connection:
+            return list(connection.scalars(sa.select(_checkpoints.c.run)))
+
     def delete(self, run: str) -> None:
         with self._database.writing() as connection:
             connection.execute(_checkpoints.delete().where(_checkpoints.c.run == run))

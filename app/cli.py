@@ -72,10 +72,13 @@ def train(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File that is kept up to date; the same command goes on from it")
     ] = None,
-    checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least seconds between checkpoints")] = 5.0,
+    checkpoint_seconds: Annotated[
+        float | None, typer.Option(min=0.0, help="Least seconds between checkpoints; else INKLING_CHECKPOINT_SECONDS")
+    ] = None,
 ) -> None:
     """Train in this process, without the service, into a file."""
     from app.local import train as train_here
+    from model.checkpoint import CheckpointError
     from model.data import DataUnavailableError
     from model.losses import DivergedError
     from model.memory import NotEnoughMemoryError
@@ -84,12 +87,17 @@ def train(
     for option, path in (("--output", output), ("--checkpoint", checkpoint)):
         if path and not path.absolute().parent.is_dir():
             _fail(f"{option}: there is no folder {path.parent}")
+        if path and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
+            _fail(f"{option}: {path} cannot be written; give a file in a folder that can be")
+    if checkpoint and checkpoint.absolute() == output.absolute():
+        _fail("--checkpoint: give another file than --output; it is deleted at the end")
     try:
-        train_here(_read_spec(spec, preset), output, checkpoint, checkpoint_seconds, settings)
+        every_seconds = settings.checkpoint_seconds if checkpoint_seconds is None else checkpoint_seconds
+        train_here(_read_spec(spec, preset), output, checkpoint, every_seconds, settings)
     except DivergedError as error:
         kept = f"; {output} has the last parameters that were finite" if error.last_good else ""
         _fail(f"{error}{kept}")
-    except (DataUnavailableError, NotEnoughMemoryError, OSError) as error:
+    except (CheckpointError, DataUnavailableError, NotEnoughMemoryError, OSError) as error:
         _fail(str(error))
 
 

@@ -317,6 +317,15 @@ def give_back(run: str) -> None:
     DBOS.resume_workflow(run, queue_name=QUEUE)
 
 
+def ended(runs: list[str]) -> list[str]:
+    """Those of the runs that no worker will go on with."""
+    if not runs:
+        return []
+    statuses = DBOS.list_workflows(workflow_ids=runs, load_input=False, load_output=False)
+    waiting = {status.workflow_id for status in statuses if _STATES.get(status.status) in _ACTIVE}
+    return [run for run in runs if run not in waiting]
+
+
 class _Recorder:
     """Writes a run's events to its stream, and what they add up to beside it, so that a look needs no replay."""
 

@@ -10,13 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from app.settings import Settings
-from model.checkpoint import CheckpointError, to_bytes
+from model.checkpoint import CheckpointError, DamagedError, to_bytes
 from model.compilation import use_compilation_cache
 from model.data import load_mnist
 from model.evaluate import mean_scores
 from model.files import write_atomically
 from model.losses import DivergedError
-from model.network import NetworkParameters
 from model.reports import Checkpoint, EpochReport, FitResult, StepReport
 from model.resume import SavedTraining, from_bytes
 from model.spec import TrainSpec
@@ -28,8 +27,8 @@ _console = Console(stderr=True)
 def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds: float, settings: Settings) -> None:
     """Writes the trained parameters to `output`; goes on from `checkpoint` where it is there, and keeps it up to date.
 
-    Raises DivergedError once the last parameters that were finite are written, DataUnavailableError and
-    NotEnoughMemoryError.
+    Raises DivergedError once the last parameters that were finite are written, CheckpointError for a checkpoint of
+    another training, DataUnavailableError and NotEnoughMemoryError.
     """
     use_compilation_cache(settings.cache_dir)
     _connect(settings)
@@ -52,7 +51,12 @@ def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds:
         if error.last_good:
             _write(output, to_bytes(error.last_good, spec))
         raise
-    _finish(parameters, spec, output, checkpoint, mean_scores(parameters, mnist.test, spec).accuracy)
+    _write(output, to_bytes(parameters, spec))
+    accuracy = mean_scores(parameters, mnist.test, spec).accuracy
+    if jax.process_index() == 0:
+        if checkpoint:
+            checkpoint.unlink(missing_ok=True)
+        print(f"{output}: {accuracy:.2%} of MNIST's 10,000 test images named right")
 
 
 def _connect(settings: Settings) -> None:
@@ -65,9 +69,11 @@ def _saved(checkpoint: Path | None, spec: TrainSpec) -> SavedTraining | None:
         return None
     try:
         saved = from_bytes(checkpoint.read_bytes(), spec)
-    except CheckpointError as error:
+    except DamagedError as error:
         _console.print(f"{checkpoint}: {error}; starting over", soft_wrap=True)
         return None
+    except CheckpointError as error:
+        raise CheckpointError(f"--checkpoint: {checkpoint}: {error}; give another file, or delete it") from None
     _console.print(f"{checkpoint}: going on in epoch {saved.journal.epoch}", soft_wrap=True)
     return saved
 
@@ -95,13 +101,3 @@ def _show(progress: Progress, task: TaskID, report: StepReport | EpochReport) ->
             f"epoch {report.epoch}: loss {report.loss:.4f}  accuracy {report.accuracy:.2%}{held_out}"
             f"  {report.seconds:.1f} s"
         )
-
-
-def _finish(
-    parameters: NetworkParameters, spec: TrainSpec, output: Path, checkpoint: Path | None, accuracy: float
-) -> None:
-    _write(output, to_bytes(parameters, spec))
-    if jax.process_index() == 0:
-        if checkpoint:
-            checkpoint.unlink(missing_ok=True)
-        print(f"{output}: {accuracy:.2%} of MNIST's 10,000 test images named right")

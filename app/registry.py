@@ -69,8 +69,13 @@ class Registry:
         parameters: net.NetworkParameters,
         evaluation: Evaluation,
         validation: MeanScores | None,
+        *,
+        diverged: bool = False,
     ) -> str:
-        """Adds the run's model, the default if it is the best, and returns its id; a second call adds nothing."""
+        """Adds the run's model, the default if it is the best, and returns its id; a second call adds nothing.
+
+        One that a diverged training left becomes the default only where there is no other.
+        """
         data = to_bytes(parameters, spec)
         row = {
             "id": secrets.token_hex(6),
@@ -82,7 +87,7 @@ class Registry:
             "loss": evaluation.loss,
             "accuracy": evaluation.accuracy,
             "evaluation": evaluation.model_dump(mode="json"),
-            "score": _score(spec, evaluation, validation),
+            "score": -1.0 if diverged else _score(spec, evaluation, validation),
             "validation_loss": validation and validation.loss,
             "validation_accuracy": validation and validation.accuracy,
             "sha256": hashlib.sha256(data).hexdigest(),

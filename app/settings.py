@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -32,6 +32,20 @@ class Settings(BaseSettings):
     processes: int = Field(1, ge=1, le=10_000, description="How many processes take part in that training")
     process: int = Field(0, ge=0, le=9_999, description="Which of them this is, from 0; 0 writes the files")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe level logged")
+
+    @field_validator("processes")
+    @classmethod
+    def _check_processes(cls, processes: int, info: ValidationInfo) -> int:
+        if processes > 1 and info.data.get("coordinator") is None:
+            raise ValueError("more than one needs INKLING_COORDINATOR, where they meet")
+        return processes
+
+    @field_validator("process")
+    @classmethod
+    def _check_process(cls, process: int, info: ValidationInfo) -> int:
+        if process >= info.data.get("processes", process + 1):
+            raise ValueError(f"Input should be less than INKLING_PROCESSES, {info.data['processes']}")
+        return process
 
     @field_validator("data_dir", "cache_dir")
     @classmethod

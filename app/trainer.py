@@ -47,11 +47,7 @@ def main(run: str) -> None:
     end_with_parent()
     use_compilation_cache(settings.cache_dir)
     registry, checkpoints = Registry(settings.registry_path), Checkpoints(settings.registry_path)
-    if model := registry.published(run):
-        end = RunEnd(state=RunState.SUCCEEDED, model=model)
-    else:
-        end = Training(run, spec, registry, checkpoints, settings, send).run()
-    send("end", end)
+    send("end", Training(run, spec, registry, checkpoints, settings, send).run())
 
 
 def _take_stdout() -> TextIO:
@@ -88,8 +84,7 @@ class Training:
             mnist = load_mnist(self._settings.cache_dir)
             result = self._fit(mnist)
         except DivergedError as error:
-            model = self._publish(FitResult(error.last_good, None), mnist) if error.last_good else None
-            return RunEnd(state=RunState.FAILED, error=str(error), model=model)
+            return RunEnd(state=RunState.FAILED, error=str(error), model=self._publish_last_good(error, mnist))
         except (DataUnavailableError, NotEnoughMemoryError) as error:
             return RunEnd(state=RunState.FAILED, error=str(error))
         self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
@@ -119,6 +114,13 @@ class Training:
     def _publish(self, result: FitResult, mnist: Mnist) -> str:
         evaluation = evaluate(result.parameters, mnist.test, self._spec)
         return self._registry.publish(self._id, self._spec, result.parameters, evaluation, result.validation)
+
+    def _publish_last_good(self, error: DivergedError, mnist: Mnist) -> str | None:
+        """The id of a model that is no candidate for the default."""
+        if error.last_good is None:
+            return None
+        evaluation = evaluate(error.last_good, mnist.test, self._spec)
+        return self._registry.publish(self._id, self._spec, error.last_good, evaluation, None, diverged=True)
 
     def _send_phase(self, phase: Phase, *, epoch: int, step: int = 0) -> None:
         """After so many steps of the epoch."""

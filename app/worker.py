@@ -35,8 +35,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     slot = claim_slot(settings.data_dir)
-    worker = Worker(Checkpoints(settings.registry_path))
+    checkpoints = Checkpoints(settings.registry_path)
+    worker = Worker(checkpoints)
     jobs.serve(settings.queue_path, f"local/{slot.number}", worker.train)
+    for run in jobs.ended(checkpoints.runs()):  # cancelled while no worker had them
+        checkpoints.delete(run)
     _log.info("slot %d waits for runs", slot.number)
     stop.wait()
     worker.stop()

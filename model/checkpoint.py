@@ -24,6 +24,10 @@ class CheckpointError(ValueError):
     """The bytes are not a network's parameters, or not those of their spec; the message names the tensor."""
 
 
+class DamagedError(CheckpointError):
+    """The bytes are not those that were written."""
+
+
 def to_bytes(parameters: net.NetworkParameters, spec: TrainSpec) -> bytes:
     """A safetensors file that depends on the parameters and the spec alone; tensors are named layers.<i>.<name>."""
     metadata = {METADATA_KEY: json.dumps({"spec": spec.model_dump(mode="json")}, sort_keys=True)}

@@ -119,11 +119,12 @@ def _kernel_gradient(x: Array, dy: Array, shape: tuple[int, ...], around: Around
     def add(total: Array, piece: tuple[Array, Array]) -> tuple[Array, None]:
         seen = jnp.concatenate(windows(piece[0], side, 1, "valid", fill=0.0), axis=-1).reshape(-1, width)
         seen, turned = lax.optimization_barrier((seen, piece[1].reshape(-1, filters).T))
-        return total + _dot(turned, seen), None
+        product = jnp.dot(turned, seen, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
+        return total + product, None
 
     pieces = (_pieces(x, _WEIGHT_PIECE), _pieces(dy, _WEIGHT_PIECE))
-    total, _ = lax.scan(add, jnp.zeros((filters, width), x.dtype), pieces)
-    return total.T.reshape(shape)
+    total, _ = lax.scan(add, jnp.zeros((filters, width), jnp.float32), pieces)
+    return total.T.reshape(shape).astype(x.dtype)
 
 
 def _input_gradient_by_rows(dy: Array, kernel: Array, around: Around, shape: tuple[int, ...]) -> Array:

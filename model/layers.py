@@ -121,9 +121,11 @@ def _apply_max_pooling2d(parameters: Parameters, x: Array, layer: MaxPooling2D) 
 
 
 def _apply_average_pooling2d(parameters: Parameters, x: Array, layer: AveragePooling2D) -> Array:
-    inside = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
+    exact = x.astype(jnp.float32)  # in bfloat16, 256 + 1 is 256
+    inside = jnp.ones((1, *x.shape[1:3], 1), jnp.float32)
     counts = reduce(operator.add, windows(inside, *layer.window, layer.padding, fill=0.0))
-    return reduce(operator.add, windows(x, *layer.window, layer.padding, fill=0.0)) / counts
+    total = reduce(operator.add, windows(exact, *layer.window, layer.padding, fill=0.0))
+    return (total / counts).astype(x.dtype)
 
 
 def _apply_global_average_pooling2d(parameters: Parameters, x: Array, layer: GlobalAveragePooling2D) -> Array:

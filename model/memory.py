@@ -16,7 +16,7 @@ def check_fits(compiled: jax.stages.Compiled, spec: TrainSpec) -> None:
     analysis, free = compiled.memory_analysis(), free_bytes()
     if analysis is None or free is None:
         return
-    needed = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+    needed = analysis.temp_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     if needed > free:
         raise NotEnoughMemoryError(
             f"this training needs {format_bytes(needed)} more memory, but {format_bytes(free)} are free; "
@@ -45,8 +45,10 @@ def _container_bytes(group: Path = Path("/sys/fs/cgroup")) -> int | None:
     """What the control group (version 2) allows beyond what it uses; None without a limit."""
     try:
         limit, used = (group / "memory.max").read_text().strip(), (group / "memory.current").read_text()
-        return None if limit == "max" else int(limit) - int(used)
-    except (OSError, ValueError):
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # Cached files count as used, and are given up when memory is short.
+        return None if limit == "max" else int(limit) - int(used) + int(counts["inactive_file"])
+    except (OSError, ValueError, KeyError):
         return None
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from model.callbacks import Patience
-from model.checkpoint import CheckpointError, check, metadata_of
+from model.checkpoint import CheckpointError, DamagedError, check, metadata_of
 from model.network import NetworkParameters
 from model.reports import EpochReport
 from model.spec import TrainSpec
@@ -59,7 +59,7 @@ def from_bytes(data: bytes, spec: TrainSpec) -> SavedTraining:
     """Raises CheckpointError for bytes that are damaged, that another spec's training left, or that lack an array."""
     digest, file = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
     if hashlib.sha256(file).digest() != digest:
-        raise CheckpointError("the checkpoint is damaged: its SHA-256 is another")
+        raise DamagedError("the checkpoint is damaged: its SHA-256 is another")
     try:
         metadata = _Metadata.model_validate_json(metadata_of(file)[_KEY])
     except (KeyError, ValidationError):

@@ -137,7 +137,8 @@ class _Training:
     def _compiled(self, arguments: tuple[Any, ...], steps: int) -> jax.stages.Compiled:
         if steps not in self.compiled:
             self.compiled[steps] = jitted_chunk(step_config(self.spec), self.mesh).lower(*arguments).compile()
-            check_fits(self.compiled[steps], self.spec)
+            if len(self.compiled) == 1:  # an epoch's last chunk, which is shorter, needs no more
+                check_fits(self.compiled[steps], self.spec)
         return self.compiled[steps]
 
     def _record(self, chunk: range, totals: Totals, good_steps: int) -> StepReport:
@@ -145,6 +146,7 @@ class _Training:
         if good_steps < len(chunk):
             where = f"in epoch {journal.epoch}, at step {self._steps_before() + chunk.start + good_steps + 1}"
             raise DivergedError(f"the loss became {totals.loss} {where}; {ADVICE}", self.last_good.weights)
+        self.last_good.confirm()
         journal.step = chunk.stop
         journal.totals = jax.tree.map(operator.add, journal.totals, totals) if journal.totals else totals
         journal.seconds += (seconds := self.pace.lap())
@@ -153,7 +155,7 @@ class _Training:
     def end_epoch(self, validation: Dataset | None) -> EpochReport:
         """Scores the held-out images, and lets the callbacks decide."""
         journal, spec = self.journal, self.spec
-        scores = mean_scores(self.weights(), validation, spec) if validation else None
+        scores = self._validate(validation) if validation else None
         rate = float(self._rates(np.array([self._steps_before() + self.plan.steps - 1]))[0])
         report = _epoch_report(journal, scores, rate, journal.seconds + self.pace.lap())
         journal.history.append(report)
@@ -166,6 +168,13 @@ class _Training:
             journal.lowered_rate = lowered
         journal.epoch, journal.step, journal.totals, journal.seconds = journal.epoch + 1, 0, None, 0.0
         return report
+
+    def _validate(self, validation: Dataset) -> MeanScores:
+        try:
+            return mean_scores(self.weights(), validation, self.spec)
+        except DivergedError as error:
+            where = f"after epoch {self.journal.epoch}, at step {self._steps_before() + self.plan.steps}"
+            raise DivergedError(f"{where}, {error}", self.last_good.weights) from None
 
     def weights(self) -> net.NetworkParameters:
         """What would be published now, as NumPy arrays."""
@@ -206,15 +215,20 @@ def _to_host(total: Array) -> float | list[float]:
 
 
 class _LastGood:
-    """The newest weights of which all were finite, for a training that leaves the finite numbers."""
+    """The newest weights that were finite and gave finite losses, for a training that leaves the finite numbers."""
 
     def __init__(self) -> None:
         self.weights: net.NetworkParameters | None = None
+        self._candidate: net.NetworkParameters | None = None
         self._copied_at = -math.inf
 
     def remember(self, state: TrainState) -> None:
         if time.monotonic() - self._copied_at >= GOOD_SECONDS and _finite(now := weights(state)):
-            self.weights, self._copied_at = _copy(now), time.monotonic()
+            self._candidate, self._copied_at = _copy(now), time.monotonic()
+
+    def confirm(self) -> None:
+        """After a chunk whose losses were finite: finite weights alone may give outputs that are not."""
+        self.weights = self._candidate
 
 
 class _Checkpoints:

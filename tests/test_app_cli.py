@@ -20,7 +20,7 @@ def inkling(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[st
 def test_help_lists_the_commands() -> None:
     result = inkling("--help")
     assert result.returncode == 0
-    assert all(command in result.stdout for command in ("serve", "worker", "data"))
+    assert all(command in result.stdout for command in ("serve", "worker", "train", "data"))
 
 
 @pytest.mark.parametrize(

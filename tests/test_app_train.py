@@ -203,8 +203,10 @@ def test_a_training_that_diverges_late_publishes_the_last_parameters_that_were_f
     assert run["state"] == "failed"
     assert "at step" in run["error"]
     model = service.get(f"/models/{run['model']}")
-    assert model["run"] == run["id"]
+    assert (model["run"], model["aliases"]) == (run["id"], [])
     assert model["scores"]["accuracy"] > 0.5
+    again = service.http.post(f"/train/{run['id']}/cancel")
+    assert (again.status_code, "ended (failed)" in again.json()["detail"]) == (409, True), again.json()
 
 
 def test_a_trainer_that_is_killed_fails_its_run_and_nothing_else(service: Service) -> None:
@@ -225,7 +227,7 @@ def test_the_first_start_trains_the_quick_preset_by_itself(service: Service) -> 
 
 def test_a_run_survives_kill_9_of_worker_and_api_and_gives_the_bits_of_one_that_was_left_alone(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "inkling.db")
-    spec = {**SMALL_SPEC, "epochs": 300}
+    spec = {**SMALL_SPEC, "batch_size": 100, "epochs": 100}
     with serving(tmp_path, INKLING_CHECKPOINT_SECONDS="0.2") as service:
         run = service.train(**spec)
         wait_for(lambda: checkpoints.load(run) is not None)
@@ -238,7 +240,7 @@ def test_a_run_survives_kill_9_of_worker_and_api_and_gives_the_bits_of_one_that_
         assert ended["state"] == "succeeded", ended
         assert ended["progress"]["note"].startswith("taken up again in epoch ")
         assert [model["run"] for model in service.get("/models")["models"]].count(run) == 1
-        assert [epoch["epoch"] for epoch in ended["history"]] == list(range(1, 301))
+        assert [epoch["epoch"] for epoch in ended["history"]] == list(range(1, 101))
         assert checkpoints.load(run) is None
         alone = service.ended(service.train(**spec))
         files = [service.http.get(f"/models/{model}/download").content for model in (ended["model"], alone["model"])]
@@ -247,7 +249,7 @@ def test_a_run_survives_kill_9_of_worker_and_api_and_gives_the_bits_of_one_that_
 
 def test_a_run_whose_checkpoint_is_damaged_starts_over_and_says_so(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "inkling.db")
-    spec = {**SMALL_SPEC, "epochs": 100}
+    spec = {**SMALL_SPEC, "epochs": 10}
     with serving(tmp_path) as service:
         service.ready()
         first = service.train(**LONG_SPEC)
@@ -257,7 +259,20 @@ def test_a_run_whose_checkpoint_is_damaged_starts_over_and_says_so(tmp_path: Pat
         ended = service.ended(run)
         assert ended["state"] == "succeeded"
         assert ended["progress"]["note"] == "started over: the checkpoint is damaged: its SHA-256 is another"
-        assert len(ended["history"]) == 100
+        assert len(ended["history"]) == 10
+
+
+def test_the_checkpoint_of_a_run_that_ended_without_its_worker_is_swept_at_the_next_start(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "inkling.db")
+    with serving(tmp_path) as service:
+        service.ready()
+        ended = service.get("/train")["runs"][0]["id"]
+        waiting = service.train(**LONG_SPEC)
+    checkpoints.save(ended, b"left")
+    checkpoints.save(waiting, b"needed")
+    with serving(tmp_path) as service:
+        wait_for(lambda: checkpoints.load(ended) is None)
+        assert checkpoints.load(waiting) is not None
 
 
 def test_a_run_outlasts_more_restarts_than_failures_are_forgiven(tmp_path: Path) -> None:

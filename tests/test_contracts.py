@@ -108,7 +108,8 @@ def test_openapi_bounds_every_number_of_a_spec(openapi: dict[str, Any]) -> None:
         name = waiting.pop()
         seen.add(name)
         for field, described in schemas[name].get("properties", {}).items():
-            for kind in [described, *described.get("anyOf", [])]:
+            kinds = [described, *described.get("anyOf", [])]
+            for kind in [*kinds, *(kind["items"] for kind in kinds if "items" in kind)]:
                 if kind.get("type") in ("integer", "number"):
                     for bound in ("inimum", "aximum"):
                         assert any(key.endswith(bound) for key in kind), f"{name}.{field} has no bound: {kind}"

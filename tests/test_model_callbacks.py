@@ -3,10 +3,12 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from model import network as net
+from model.convolution import convolve
 from model.data import Dataset, Mnist, split
 from model.evaluate import mean_scores
 from model.losses import DivergedError
@@ -85,10 +87,10 @@ def test_a_lowered_learning_rate_is_the_one_that_is_used(images: Dataset) -> Non
 
 def test_the_average_is_that_of_every_steps_parameters(images: Dataset) -> None:
     few = Dataset(images.images[:60], images.labels[:60])
-    fields: dict[str, Any] = {"batch_size": 20, "optimizer": {"type": "sgd", "learning_rate": 0.5}}
-    after = [trained(spec(epochs=epochs, **fields | {"batch_size": 60}), few)[1].parameters for epochs in (1, 2, 3)]
+    fields: dict[str, Any] = {"batch_size": 60, "optimizer": {"type": "sgd", "learning_rate": 0.5}}
+    after = [trained(spec(epochs=epochs, **fields), few)[1].parameters for epochs in (1, 2, 3)]
     expected = jax.tree.map(lambda a, b, c: 0.7 * (0.7 * a + 0.3 * b) + 0.3 * c, *after)
-    _, result = trained(spec(epochs=3, ema_momentum=0.7, **fields | {"batch_size": 60}), few)
+    _, result = trained(spec(epochs=3, ema_momentum=0.7, **fields), few)
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-6), result.parameters, expected)
 
 
@@ -176,3 +178,29 @@ def test_augmentation_changes_the_training_and_not_the_scores(images: Dataset) -
     _, held_out = split(images, 0.2)
     assert held_out is not None
     assert mean_scores(result.parameters, held_out, settings) == result.validation
+
+
+def test_what_diverges_unseen_in_an_epochs_last_step_is_told_with_its_place(
+    images: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 9  # of an epoch of 840 images
+
+    def rates(*given: Any, **named: Any) -> np.ndarray:
+        return np.array(([1e-3] * (steps - 1) + [1e38]) * 3, np.float32)
+
+    monkeypatch.setattr("model.train.learning_rates", rates)
+    network = [FLATTEN, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
+    settings = spec(network=network, loss="mean_squared_error", optimizer={"type": "sgd"}, validation_split=0.2)
+    with pytest.raises(DivergedError, match="after epoch 1, at step 9, the network's outputs are not finite"):
+        list(fit(settings, images))
+
+
+def test_a_bfloat16_convolution_adds_up_its_kernels_gradient_in_float32() -> None:
+    def gradient(dtype: Any) -> np.ndarray:
+        x, kernel = jnp.ones((2048, 4, 4, 2), dtype), jnp.ones((3, 3, 2, 4), dtype)
+        return np.asarray(
+            jax.grad(lambda kernel: convolve(x, kernel, strides=1, padding="valid").astype(jnp.float32).sum())(kernel),
+            np.float32,
+        )
+
+    np.testing.assert_allclose(gradient(jnp.bfloat16), gradient(jnp.float32), rtol=0.01)

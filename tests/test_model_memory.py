@@ -26,13 +26,14 @@ def test_free_memory_is_a_part_of_the_machines() -> None:
     total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
     free = free_bytes()
     assert free is not None
-    assert 0.01 * total < free < total
+    assert 0 < free < total
 
 
-@pytest.mark.parametrize(("limit", "used", "left"), [("max", "5", None), ("100", "30", 70)])
+@pytest.mark.parametrize(("limit", "used", "left"), [("max", "5", None), ("100", "30", 77)])
 def test_a_containers_limit_counts(tmp_path: Path, limit: str, used: str, left: int | None) -> None:
     (tmp_path / "memory.max").write_text(f"{limit}\n")
     (tmp_path / "memory.current").write_text(f"{used}\n")
+    (tmp_path / "memory.stat").write_text("anon 20\ninactive_file 7\n")
     assert memory._container_bytes(tmp_path) == left
     assert memory._container_bytes(tmp_path / "none") is None
 

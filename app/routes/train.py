@@ -91,6 +91,7 @@ async def watch_run(
 @router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(404, 409))
 async def cancel_run(run: RunId, jobs: JobsDep, registry: RegistryDep) -> Run:
     """Ends a queued or running run; what it has reported so far is kept."""
-    if await asyncio.to_thread(registry.published, run):
+    published = await asyncio.to_thread(registry.published, run)
+    if published and await jobs.end(run) is None:  # between the two, it is about to be recorded
         raise RunEndedError(run, RunState.SUCCEEDED)
     return await jobs.cancel(run)
