@@ -43,7 +43,7 @@ export class TrainerForm {
     }
     say(this.message, "");
     this.preset.replaceChildren(...this.#presets.map(({ name }) => element("option", { value: name }, words(name))));
-    this.#fill();
+    this.#fill({ keepTyped: true });
   }
 
   get #chosen() {
@@ -55,7 +55,8 @@ export class TrainerForm {
     return find(this.root, `[name=${name}]`, HTMLInputElement);
   }
 
-  #fill() {
+  /** @param {{keepTyped?: boolean}} [options]  what was typed before the presets arrived stays */
+  #fill({ keepTyped = false } = {}) {
     const preset = this.#chosen;
     if (!preset) return;
     const { spec, description } = preset;
@@ -65,7 +66,10 @@ export class TrainerForm {
       learning_rate: rateOf(spec.optimizer),
       seed: spec.seed,
     };
-    for (const [name, value] of Object.entries(values)) this.#field(name).value = String(value);
+    for (const [name, value] of Object.entries(values)) {
+      const field = this.#field(name);
+      if (!keepTyped || field.value === "") field.value = String(value);
+    }
     this.#field("name").placeholder = spec.name;
     this.about.textContent = description;
     this.layers.replaceChildren(...spec.network.map((one) => element("li", {}, layer(one))));
@@ -74,8 +78,9 @@ export class TrainerForm {
   }
 
   async #submit() {
+    await this.load();
     const preset = this.#chosen;
-    if (!preset) return this.load();
+    if (!preset) return; // load has said why
     this.button.disabled = true;
     this.#showErrors([]);
     say(this.message, "");

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from tests.drawings import STROKES, draw, encoded
 from tests.processes import Service, serving, wait_for
@@ -137,6 +137,19 @@ def test_a_bad_value_is_explained_beside_its_field(page: Page) -> None:
     page.locator("#train-form [name=epochs]").fill("0")
     page.locator("#train-form button[type=submit]").click()
     expect(page.locator("#epochs-error")).to_contain_text("greater than or equal to 1")
+
+
+def test_what_is_typed_before_the_presets_arrive_is_kept_and_sent(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/presets", lambda route: held.append(route))
+    page.reload()
+    page.locator("#train-form [name=epochs]").fill("0")
+    page.locator("#train-form button[type=submit]").click()
+    for route in held:
+        route.continue_()
+    page.unroute("**/presets")
+    expect(page.locator("#epochs-error")).to_contain_text("greater than or equal to 1", timeout=10 * SECONDS)
+    expect(page.locator("#train-form [name=epochs]")).to_have_value("0")
 
 
 def test_a_run_can_be_cancelled(page: Page) -> None:
