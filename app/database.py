@@ -38,7 +38,7 @@ class Database:
             connection.commit()
 
 
-def _use_wal(connection: Any) -> None:
+def use_wal(connection: Any) -> None:
     """SQLite's own timeout does not cover two processes that do this to a new file at once."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
@@ -53,5 +53,5 @@ def _use_wal(connection: Any) -> None:
 
 def _configure(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions begin where `writing` says so
-    _use_wal(connection)
+    use_wal(connection)
     connection.execute("PRAGMA foreign_keys=ON")

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from dbos import DBOS, DBOSClient, WorkflowHandleAsync, WorkflowSerializationFormat, WorkflowStatus
 
+from app.database import TIMEOUT_SECONDS, use_wal
 from app.errors import QueueFullError, RunEndedError, RunNotFoundError
 from app.schemas import Run, RunEnd, RunList, RunState, RunSummary
 from model.spec import TrainSpec
@@ -49,8 +50,8 @@ class Event(NamedTuple):
 def prepare(path: Path) -> None:
     """Creates or migrates the queue's database; safe to call from several processes at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with sqlite3.connect(path, timeout=30) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
+    with sqlite3.connect(path, timeout=TIMEOUT_SECONDS) as connection:
+        use_wal(connection)
     connection.close()
     DBOS.migrate(system_database_url=_url(path))
 

@@ -84,7 +84,9 @@ class Training:
             mnist = load_mnist(self._settings.cache_dir)
             result = self._fit(mnist)
         except DivergedError as error:
-            return RunEnd(state=RunState.FAILED, error=str(error), model=self._publish_last_good(error, mnist))
+            last_good = error.last_good
+            model = self._publish(FitResult(last_good, None), mnist, diverged=True) if last_good else None
+            return RunEnd(state=RunState.FAILED, error=str(error), model=model)
         except (DataUnavailableError, NotEnoughMemoryError) as error:
             return RunEnd(state=RunState.FAILED, error=str(error))
         self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
@@ -111,16 +113,11 @@ class Training:
                     sent = time.monotonic()
         raise AssertionError("fit ends with a FitResult")
 
-    def _publish(self, result: FitResult, mnist: Mnist) -> str:
+    def _publish(self, result: FitResult, mnist: Mnist, *, diverged: bool = False) -> str:
         evaluation = evaluate(result.parameters, mnist.test, self._spec)
-        return self._registry.publish(self._id, self._spec, result.parameters, evaluation, result.validation)
-
-    def _publish_last_good(self, error: DivergedError, mnist: Mnist) -> str | None:
-        """The id of a model that is no candidate for the default."""
-        if error.last_good is None:
-            return None
-        evaluation = evaluate(error.last_good, mnist.test, self._spec)
-        return self._registry.publish(self._id, self._spec, error.last_good, evaluation, None, diverged=True)
+        return self._registry.publish(
+            self._id, self._spec, result.parameters, evaluation, result.validation, diverged=diverged
+        )
 
     def _send_phase(self, phase: Phase, *, epoch: int, step: int = 0) -> None:
         """After so many steps of the epoch."""

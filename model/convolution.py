@@ -90,11 +90,10 @@ def _convolve_backward(around: Around, residuals: tuple[Array, Array], dy: Array
     x, kernel = residuals
     dy = lax.optimization_barrier(dy)  # else what made dy is computed again in every window
     if len(kernel) >= 5:
-        return _input_gradient_by_rows(dy, kernel, around, x.shape), _kernel_gradient(x, dy, kernel.shape, around)
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    return _in_parallel(dy, turned, _around_gradient(len(kernel), around)), _kernel_gradient(
-        x, dy, kernel.shape, around
-    )
+        dx = _input_gradient_by_rows(dy, kernel, around, x.shape)
+    else:
+        dx = _in_parallel(dy, kernel[::-1, ::-1].swapaxes(2, 3), _around_gradient(len(kernel), around))
+    return dx, _kernel_gradient(x, dy, kernel.shape, around)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)

@@ -46,7 +46,6 @@ class StepConfig(NamedTuple):
     class_weight: tuple[float, ...] | None
     top_k: int | None
     per_class: bool
-    ema_momentum: float | None
     compute_dtype: str
     unroll: int
 
@@ -103,7 +102,6 @@ def step_config(spec: TrainSpec) -> StepConfig:
         class_weight=spec.class_weight,
         top_k=top_k(spec),
         per_class="per_class_accuracy" in spec.metrics,
-        ema_momentum=spec.ema_momentum,
         compute_dtype=spec.compute_dtype,
         # Two steps in a row share what short ones spend on starting: 15 % of a step at batch 1 and 10.
         unroll=2 if estimate_step_seconds(spec) < SHORT_STEP_SECONDS else 1,

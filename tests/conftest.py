@@ -9,7 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import pytest
 
-from model.data import Mnist, load_mnist
+from model.data import Dataset, Mnist, load_mnist
 from tests.processes import Service, serving
 
 jax.config.update("jax_debug_key_reuse", True)
@@ -24,6 +24,12 @@ def cache_dir() -> Path:
 @pytest.fixture(scope="session")
 def mnist(cache_dir: Path) -> Mnist:
     return load_mnist(cache_dir)
+
+
+@pytest.fixture(scope="session")
+def images(mnist: Mnist) -> Dataset:
+    """So few that an epoch takes no time, and no multiple of a batch of 100."""
+    return Dataset(mnist.train.images[:1050], mnist.train.labels[:1050])
 
 
 @pytest.fixture(scope="session")

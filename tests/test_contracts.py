@@ -22,7 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "app.database": set(),
     "app.dependencies": {"app.jobs", "app.predictor", "app.registry", "app.schemas", "app.settings"},
     "app.errors": {"app.schemas"},
-    "app.jobs": {"app.errors", "app.schemas", "model"},
+    "app.jobs": {"app.database", "app.errors", "app.schemas", "model"},
     "app.lifeline": set(),
     "app.local": {"app.settings", "model"},
     "app.logs": {"app.settings"},

@@ -1,5 +1,6 @@
 """What a spec may ask for beside the plain loop: callbacks, averages, weights, metrics, regularisation, precision."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,28 +10,15 @@ import pytest
 
 from model import network as net
 from model.convolution import convolve
-from model.data import Dataset, Mnist, split
+from model.data import Dataset, split
 from model.evaluate import mean_scores
 from model.losses import DivergedError
 from model.reports import EpochReport, FitResult
 from model.spec import TrainSpec
 from model.train import fit
+from tests.trainings import FLATTEN, SMALL, small_spec
 
-FLATTEN = {"type": "flatten"}
-SMALL = [
-    FLATTEN,
-    {"type": "dense", "units": 32, "activation": "relu"},
-    {"type": "dense", "units": 10, "activation": "softmax"},
-]
-
-
-def spec(**fields: Any) -> TrainSpec:
-    return TrainSpec.model_validate({"network": SMALL, "batch_size": 100, "epochs": 3, **fields})
-
-
-@pytest.fixture(scope="module")
-def images(mnist: Mnist) -> Dataset:
-    return Dataset(mnist.train.images[:1050], mnist.train.labels[:1050])
+spec = partial(small_spec, epochs=3)
 
 
 def trained(settings: TrainSpec, images: Dataset) -> tuple[list[EpochReport], FitResult]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from model.checkpoint import CheckpointError, from_bytes
-from model.data import Dataset, Mnist
+from model.data import Dataset
 from model.reports import Checkpoint, EpochReport, FitResult, Report
 from model.resume import SavedTraining
 from model.resume import from_bytes as resume
@@ -45,11 +45,6 @@ EVERYTHING = TrainSpec.model_validate(
         "validation_split": 0.2,
     }
 )
-
-
-@pytest.fixture(scope="module")
-def images(mnist: Mnist) -> Dataset:
-    return Dataset(mnist.train.images[:1050], mnist.train.labels[:1050])
 
 
 @pytest.fixture

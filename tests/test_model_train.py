@@ -19,22 +19,8 @@ from model.spec import TrainSpec
 from model.spec_optimizers import CosineDecay, OneCycle
 from model.step import train_step
 from model.train import _Training, fit
-
-FLATTEN = {"type": "flatten"}
-SMALL = [
-    FLATTEN,
-    {"type": "dense", "units": 32, "activation": "relu"},
-    {"type": "dense", "units": 10, "activation": "softmax"},
-]
-
-
-def spec(**fields: Any) -> TrainSpec:
-    return TrainSpec.model_validate({"network": SMALL, "batch_size": 100, "epochs": 2, **fields})
-
-
-@pytest.fixture(scope="module")
-def images(mnist: Mnist) -> Dataset:
-    return Dataset(mnist.train.images[:1050], mnist.train.labels[:1050])
+from tests.trainings import FLATTEN, SMALL
+from tests.trainings import small_spec as spec
 
 
 def trained(reports: list[Report]) -> net.NetworkParameters:

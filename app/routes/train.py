@@ -12,6 +12,7 @@ from app.dependencies import ExistingRun, JobsDep, RegistryDep, RunId
 from app.errors import RunEndedError, describe
 from app.schemas import DryRun, LayerSummary, Run, RunList, RunState
 from model.data import TRAIN_EXAMPLES, examples_left
+from model.network import parameter_count
 from model.plan import estimate_memory_bytes, estimate_seconds
 from model.presets import TrainRequest
 from model.spec import TrainSpec
@@ -48,7 +49,7 @@ def _dry_run(spec: TrainSpec) -> DryRun:
     return DryRun(
         spec=spec,
         summary=rows,
-        parameters=sum(row.parameters for row in shapes),
+        parameters=parameter_count(spec.network),
         trainable_parameters=sum(row.parameters - row.statistics for row in shapes),
         memory_bytes=estimate_memory_bytes(spec, examples),
         seconds=estimate_seconds(spec, examples),
