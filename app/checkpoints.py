@@ -1,30 +1,44 @@
-"""The checkpoint of each run that is under way: one row a run, replaced in one transaction, gone when the run ends."""
+"""The checkpoint of each run that is under way, one row a run, and the number of its attempt, which fences it.
 
-from pathlib import Path
+Every worker that takes a run begins a new attempt. From then on whatever an older one still tries to save or publish
+is refused: a process that slept through its own replacement does no harm when it wakes.
+"""
 
 import sqlalchemy as sa
 
-from app.database import Database
+from app.database import Database, metadata
+from app.errors import SupersededError
 
-_metadata = sa.MetaData()
 _checkpoints = sa.Table(
     "checkpoints",
-    _metadata,
+    metadata,
     sa.Column("run", sa.String(64), primary_key=True),
-    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("data", sa.LargeBinary),  # none yet where it is null
+)
+_BEGIN = sa.text(
+    "INSERT INTO checkpoints (run, attempt) VALUES (:run, 1)"
+    " ON CONFLICT (run) DO UPDATE SET attempt = checkpoints.attempt + 1 RETURNING attempt"
 )
 
 
 class Checkpoints:
     """Bytes that `model.resume` makes and reads; their checksum is among them."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, _metadata)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    def save(self, run: str, data: bytes) -> None:
+    def begin(self, run: str) -> int:
+        """The number of the attempt that begins now."""
         with self._database.writing() as connection:
-            connection.execute(_checkpoints.delete().where(_checkpoints.c.run == run))
-            connection.execute(_checkpoints.insert().values(run=run, data=data))
+            return int(connection.scalar(_BEGIN, {"run": run}))
+
+    def save(self, run: str, attempt: int, data: bytes) -> None:
+        """Raises SupersededError when the run has been taken over, or has ended."""
+        with self._database.writing() as connection:
+            saved = connection.execute(_checkpoints.update().where(*_of(run, attempt)).values(data=data))
+            if saved.rowcount == 0:
+                raise SupersededError(run, attempt)
 
     def load(self, run: str) -> bytes | None:
         with self._database.reading() as connection:
@@ -34,6 +48,23 @@ class Checkpoints:
         with self._database.reading() as connection:
             return list(connection.scalars(sa.select(_checkpoints.c.run)))
 
-    def delete(self, run: str) -> None:
+    def delete(self, run: str, attempt: int | None = None) -> None:
+        """Ends the attempt; without one, whichever there is. A newer attempt stays as it is."""
         with self._database.writing() as connection:
-            connection.execute(_checkpoints.delete().where(_checkpoints.c.run == run))
+            end_attempt(connection, run, attempt)
+
+
+def require_attempt(connection: sa.Connection, run: str, attempt: int) -> None:
+    """Within a transaction: the attempt is the run's newest until it ends. Raises SupersededError."""
+    held = sa.select(_checkpoints.c.attempt).where(*_of(run, attempt)).with_for_update(read=True)
+    if connection.scalar(held) is None:
+        raise SupersededError(run, attempt)
+
+
+def end_attempt(connection: sa.Connection, run: str, attempt: int | None = None) -> None:
+    connection.execute(_checkpoints.delete().where(*_of(run, attempt)))
+
+
+def _of(run: str, attempt: int | None) -> list[sa.ColumnElement[bool]]:
+    newest = [] if attempt is None else [_checkpoints.c.attempt == attempt]
+    return [_checkpoints.c.run == run, *newest]

@@ -1,4 +1,4 @@
-"""inkling serve | worker | train | data: the command line."""
+"""inkling serve | api | worker | train | data: the command line."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from app import logs
+from app.devices import gpus, places
 from app.settings import Settings
 from app.supervisor import Program, supervise
 
@@ -32,32 +33,46 @@ def main() -> None:
 
 @app.command()
 def serve() -> None:
-    """Run the whole service: the API with its page, and a worker."""
+    """Run the whole service: the API with its page, and a worker for each GPU."""
     settings = _settings()
     _check_data_dir(settings)
     listening = _listen(settings)
-    host, port = listening.getsockname()[:2]
-    print(f"Inkling: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    supervise(
-        [
-            Program(
-                "api",
-                (sys.executable, "-m", "app.main", "--fd", str(listening.fileno())),
-                {**os.environ, "JAX_PLATFORMS": "cpu"},  # the accelerator is the trainer's
-                (listening.fileno(),),
-            ),
-            Program("worker", (sys.executable, "-m", "app.worker", "--lifeline"), os.environ),
-        ]
-    )
+    count = settings.workers or places(gpus(), settings.devices_per_worker) or 1
+    workers = [
+        Program(f"worker {number}", (sys.executable, "-m", "app.worker", "--lifeline"), os.environ)
+        for number in range(count)
+    ]
+    supervise([_api(listening), *workers])
+
+
+@app.command()
+def api() -> None:
+    """Run the API with its page alone; workers elsewhere train what it queues in the same database."""
+    settings = _settings()
+    _check_data_dir(settings)
+    supervise([_api(_listen(settings))])
 
 
 @app.command()
 def worker() -> None:
-    """Run a worker alone, beside others on the same data."""
+    """Run a worker alone, on any machine that reaches the database; it takes the machine's next free GPU."""
+    from app.worker import NoPlaceError
     from app.worker import main as work
 
     _check_data_dir(_settings())
-    work()
+    try:
+        work()
+    except NoPlaceError as error:
+        _fail(str(error))
+
+
+def _api(listening: socket.socket) -> Program:
+    """Says where it listens; the process that does may end and be started again."""
+    host, port = listening.getsockname()[:2]
+    print(f"Inkling: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    command = (sys.executable, "-m", "app.main", "--fd", str(listening.fileno()))
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}  # the accelerators are the trainers'
+    return Program("api", command, environment, (listening.fileno(),))
 
 
 @app.command()

@@ -1,44 +1,172 @@
-"""The SQLite file that models and checkpoints live in: its tables, and transactions that hold what they have read."""
+"""The database that models, checkpoints and workers live in: SQLite or PostgreSQL, chosen by a URL.
 
+On SQLite the durable queue has a file of its own beside ours, so that a large row being written never delays progress;
+on PostgreSQL it has a schema of its own (`dbos`) beside ours (`inkling`).
+"""
+
+import asyncio
+import logging
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 TIMEOUT_SECONDS = 30.0
+RETRY_SECONDS = 1.0
+SCHEMA = "inkling"
+POSTGRESQL = "postgresql"
+metadata = sa.MetaData()
+
+# What a database raises that is away, full or too busy: it may be well again in a moment.
+UNAVAILABLE = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+
+Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
+
+
+def queue_url(url: str) -> str:
+    """Where the durable queue of the same service lives."""
+    parsed = sa.make_url(url)
+    if parsed.drivername == POSTGRESQL:
+        return url
+    assert parsed.database is not None, "the settings take no other"
+    return f"sqlite:///{Path(parsed.database).with_name('queue.db')}"
 
 
 class Database:
-    """Tables of one file, made when they are missing. Safe to open from many processes at once."""
+    """Transactions that hold what they have read. Safe to open from many processes at once."""
 
-    def __init__(self, path: Path, tables: sa.MetaData) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": TIMEOUT_SECONDS})
-        sa.event.listen(self._engine, "connect", _configure)
-        with self.writing() as connection:
-            for table in tables.sorted_tables:
-                connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+    def __init__(self, url: str) -> None:
+        parsed = sa.make_url(url)
+        self.is_postgresql = parsed.drivername == POSTGRESQL
+        if self.is_postgresql:
+            arguments = {"options": f"-csearch_path={SCHEMA}", "connect_timeout": 10}
+            self._engine = sa.create_engine(
+                parsed.set(drivername="postgresql+psycopg"), connect_args=arguments, pool_pre_ping=True
+            )
+        else:
+            prepare_file(parsed)
+            self._engine = sa.create_engine(parsed, connect_args={"timeout": TIMEOUT_SECONDS})
+            sa.event.listen(self._engine, "connect", _configure_sqlite)
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def migrate(self) -> None:
+        """Makes the tables, or brings those of an older version up to date; one process at a time does."""
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", "app:migrations")
+        with self.writing("migrations") as connection:
+            if self.is_postgresql:
+                connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
 
     def reading(self) -> sa.Connection:
         return self._engine.connect()
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that holds the write lock from its start: what it has read stays true until it commits."""
+    def writing(self, lock: str | None = None) -> Iterator[sa.Connection]:
+        """A transaction. Those with the same lock come one after the other: what one has read stays true until it ends.
+
+        On SQLite all of them do, whatever their lock.
+        """
         with self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            if not self.is_postgresql:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            elif lock:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(zlib.crc32(lock.encode()))))
             yield connection
             connection.commit()
 
+    def notify(self, connection: sa.Connection, channel: str) -> None:
+        """Wakes who listens to the channel, once the transaction is committed; on SQLite nobody can."""
+        if self.is_postgresql:
+            connection.execute(sa.select(sa.func.pg_notify(channel, "")))
 
-def use_wal(connection: Any) -> None:
+    def listen(self, channel: str) -> "Listener":
+        return Listener(self, channel)
+
+
+class Listener:
+    """Waits for what others tell over a channel."""
+
+    def __init__(self, database: Database, channel: str) -> None:
+        self._database, self._channel = database, channel
+        self._connection: Any = None
+        self._closed = threading.Event()
+
+    def wait(self, seconds: float) -> None:
+        """Returns at a notification, and at the latest after so many seconds; on SQLite, always then."""
+        if not self._database.is_postgresql:
+            self._closed.wait(seconds)
+            return
+        try:
+            for _ in self._driver().notifies(timeout=seconds, stop_after=1):
+                pass
+        except Exception:  # noqa: BLE001 - whatever broke the connection, the next wait opens a new one
+            self._disconnect()
+            self._closed.wait(seconds)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._disconnect()
+
+    def _driver(self) -> Any:
+        if self._connection is None:
+            self._connection = self._database.reading().execution_options(isolation_level="AUTOCOMMIT")
+            self._connection.exec_driver_sql(f"LISTEN {self._channel}")
+        return self._connection.connection.driver_connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()  # the pool must not lend a connection that listens
+            connection.close()
+
+
+def retrying(act: Callable[[], Result], *, seconds: float) -> Result:
+    """What `act` returns, tried again for so many seconds while the database is away, full or too busy."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return act()
+        except UNAVAILABLE as error:
+            if time.monotonic() > deadline:
+                raise
+            _log.warning("the database does not answer, trying again: %s", error.args[0])
+            time.sleep(RETRY_SECONDS)
+
+
+async def persisting(act: Callable[[], Result]) -> Result:
+    """What `act` returns, in a thread, tried again for as long as the database is away, full or too busy."""
+    while True:
+        try:
+            return await asyncio.to_thread(act)
+        except UNAVAILABLE:
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+def prepare_file(url: sa.URL) -> None:
+    """SQLite's: its folder is made, and readers and the writer no longer wait for each other."""
+    path = Path(str(url.database))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with sqlite3.connect(path, timeout=TIMEOUT_SECONDS) as connection:
+        _use_wal(connection)
+    connection.close()
+
+
+def _use_wal(connection: Any) -> None:
     """SQLite's own timeout does not cover two processes that do this to a new file at once."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
@@ -51,7 +179,6 @@ def use_wal(connection: Any) -> None:
             time.sleep(0.01)
 
 
-def _configure(connection: Any, record: Any) -> None:
+def _configure_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions begin where `writing` says so
-    use_wal(connection)
     connection.execute("PRAGMA foreign_keys=ON")

@@ -1,12 +1,15 @@
 """The error tree and the handlers that answer every error as problem+json (RFC 9457).
 
 InklingError
+├── UnauthorizedError 401
+├── ForbiddenError 403
 ├── NotFoundError 404          RunNotFoundError, ModelNotFoundError
-├── ConflictError 409          RunEndedError, ModelInUseError
+├── ConflictError 409          RunEndedError, ModelInUseError, SupersededError
 ├── InvalidInputError 422      one field of the request, named
 │   ├── TooLargeError 413
 │   └── MediaTypeError 415
-└── UnavailableError 503       QueueFullError, NoModelError; with Retry-After
+├── TooManyRunsError 429       with Retry-After
+└── UnavailableError 503       QueueFullError, NoModelError, DatabaseAwayError; with Retry-After
 """
 
 import logging
@@ -23,6 +26,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.database import UNAVAILABLE
 from app.schemas import FieldError, Problem
 
 REPORTED_ERRORS = 20
@@ -35,6 +39,18 @@ class InklingError(Exception):
 
     status: ClassVar[HTTPStatus]
     headers: ClassVar[dict[str, str]] = {}
+
+
+class UnauthorizedError(InklingError):
+    status = HTTPStatus.UNAUTHORIZED
+    headers: ClassVar = {"WWW-Authenticate": "Bearer"}
+
+    def __init__(self) -> None:
+        super().__init__("this service asks for a key; send it as `Authorization: Bearer KEY`")
+
+
+class ForbiddenError(InklingError):
+    status = HTTPStatus.FORBIDDEN
 
 
 class NotFoundError(InklingError):
@@ -65,6 +81,13 @@ class ModelInUseError(ConflictError):
         super().__init__(f"model {model} is {alias!r}; point the alias to another model first")
 
 
+class SupersededError(ConflictError):
+    """An attempt at a run that another worker has taken over, or that has ended."""
+
+    def __init__(self, run: str, attempt: int) -> None:
+        super().__init__(f"attempt {attempt} at run {run} is not its newest: it was taken over, or has ended")
+
+
 class InvalidInputError(InklingError):
     """loc: the path of what is wrong, as pydantic has them: ("body", "image")."""
 
@@ -83,6 +106,16 @@ class MediaTypeError(InvalidInputError):
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
+class TooManyRunsError(InklingError):
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    headers: ClassVar = {"Retry-After": "30"}
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"{waiting} of your runs are waiting, as many as one user may have; cancel one, or try again later"
+        )
+
+
 class UnavailableError(InklingError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     headers: ClassVar = {"Retry-After": "5"}
@@ -91,6 +124,11 @@ class UnavailableError(InklingError):
 class QueueFullError(UnavailableError):
     def __init__(self, waiting: int) -> None:
         super().__init__(f"{waiting} runs are waiting already, as many as the queue takes; try again later")
+
+
+class DatabaseAwayError(UnavailableError):
+    def __init__(self) -> None:
+        super().__init__("the database does not answer, or its disk is full; try again later")
 
 
 class NoModelError(UnavailableError):
@@ -107,6 +145,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(InklingError, _answer_inkling_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
+    for error in UNAVAILABLE:
+        app.add_exception_handler(error, _answer_database_error)
     app.add_exception_handler(Exception, _answer_unexpected)
 
 
@@ -170,6 +210,11 @@ def problem(
 
 async def _answer_inkling_error(request: Request, error: Any) -> JSONResponse:
     return problem(error.status, str(error), loc=getattr(error, "loc", ()), headers=error.headers)
+
+
+async def _answer_database_error(request: Request, error: Exception) -> JSONResponse:
+    _log.warning("%s %s: %s", request.method, request.url.path, error.args[0] if error.args else error)
+    return await _answer_inkling_error(request, DatabaseAwayError())
 
 
 async def _answer_validation_error(request: Request, error: Any) -> JSONResponse:

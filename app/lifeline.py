@@ -9,7 +9,10 @@ import signal
 import sys
 import threading
 
-PARENT_GONE = 75  # EX_TEMPFAIL of sysexits.h
+# A child's exit statuses beside 0 and 1; 75 is EX_TEMPFAIL of sysexits.h.
+PARENT_GONE = 75
+SUPERSEDED = 76  # its attempt at the run is not the newest
+STOPPED = 77  # it was told to, and has saved a last checkpoint
 
 
 def end_with_parent() -> None:

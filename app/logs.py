@@ -4,7 +4,7 @@ import logging
 
 from app.settings import Settings
 
-QUIET = ("dbos", "httpx", "jax")  # heard from WARNING on: what they say below is of use to their makers
+QUIET = ("alembic", "dbos", "httpx", "jax")  # heard from WARNING on: what they say below is of use to their makers
 
 
 def configure(process: str, settings: Settings) -> None:

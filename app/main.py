@@ -19,6 +19,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from app import errors, logs
+from app.database import Database, persisting
 from app.dependencies import State
 from app.jobs import Jobs
 from app.lifeline import end_with_parent
@@ -80,8 +81,10 @@ def create_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[State]:
     use_compilation_cache(settings.cache_dir)
-    registry = Registry(settings.registry_path)
-    jobs = Jobs(settings.queue_path, max_queued_runs=settings.max_queued_runs)
+    database = Database(settings.database)
+    await persisting(database.migrate)
+    registry = Registry(database)
+    jobs = await persisting(lambda: Jobs(database, registry, settings))
     predictor = Predictor(registry)
     if not registry.models():
         await jobs.enqueue_first(PRESETS[FIRST_PRESET].spec)
@@ -92,7 +95,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[State]:
     following.cancel()
     await asyncio.wait([following])
     jobs.close()
-    registry.close()
+    database.close()
 
 
 async def _page() -> FileResponse:

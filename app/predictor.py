@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections import OrderedDict
+from contextlib import closing
 from functools import partial
 
 import jax
@@ -93,10 +94,14 @@ class Predictor:
         _log.info("model %s answers predictions now", model)
 
     async def follow_default(self, poll_seconds: float) -> None:
-        """Refreshes until cancelled; a model that cannot be loaded leaves the old one in place."""
-        while True:
-            await asyncio.sleep(poll_seconds)
-            await self.try_refresh()
+        """Refreshes at every news of another default, and every poll_seconds in any case, until cancelled.
+
+        A model that cannot be loaded leaves the old one in place.
+        """
+        with closing(self._registry.news()) as news:
+            while True:
+                await asyncio.to_thread(news.wait, poll_seconds)
+                await self.try_refresh()
 
     async def try_refresh(self) -> None:
         try:

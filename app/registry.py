@@ -6,14 +6,15 @@ a run.
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from app.database import Database
+from app.checkpoints import end_attempt, require_attempt
+from app.database import Database, Listener, metadata
 from app.errors import ModelInUseError, ModelNotFoundError
 from app.schemas import ModelInfo, Scores
 from model import network as net
@@ -23,12 +24,12 @@ from model.evaluate import Evaluation, MeanScores
 from model.spec import TrainSpec
 
 DEFAULT = "default"
+CHANNEL = "inkling_default"  # says that the default is another
 ENOUGH_VALIDATION_IMAGES = 5_000  # fewer tell models apart by luck
 
-_metadata = sa.MetaData()
 _models = sa.Table(
     "models",
-    _metadata,
+    metadata,
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("run", sa.String(64), nullable=False, unique=True),
     sa.Column("name", sa.String(100), nullable=False),
@@ -46,7 +47,7 @@ _models = sa.Table(
 )
 _aliases = sa.Table(
     "aliases",
-    _metadata,
+    metadata,
     sa.Column("name", sa.String(32), primary_key=True),
     sa.Column("model", sa.ForeignKey("models.id"), nullable=False),
     sa.Column("pinned", sa.Boolean, nullable=False),
@@ -56,11 +57,8 @@ _aliases = sa.Table(
 class Registry:
     """The models and aliases of one database."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, _metadata)
-
-    def close(self) -> None:
-        self._database.close()
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def publish(
         self,
@@ -70,11 +68,13 @@ class Registry:
         evaluation: Evaluation,
         validation: MeanScores | None,
         *,
+        attempt: int,
         diverged: bool = False,
     ) -> str:
         """Adds the run's model, the default if it is the best, and returns its id; a second call adds nothing.
 
-        One that a diverged training left becomes the default only where there is no other.
+        One that a diverged training left becomes the default only where there is no other. Raises SupersededError for
+        an attempt that is not the run's newest.
         """
         data = to_bytes(parameters, spec)
         row = {
@@ -93,17 +93,21 @@ class Registry:
             "sha256": hashlib.sha256(data).hexdigest(),
             "safetensors": data,
         }
-        with self._database.writing() as connection:
+        with self._writing() as connection:
+            require_attempt(connection, run, attempt)
             if existing := _published(connection, run):
                 return existing
             connection.execute(_models.insert().values(row))
             _follow_the_best(connection)
         return str(row["id"])
 
-    def published(self, run: str) -> str | None:
-        """The id of the model that a run has published."""
-        with self._database.reading() as connection:
-            return _published(connection, run)
+    def renounce(self, run: str) -> bool:
+        """Whether the run has published nothing, and from now on cannot: its attempt has ended."""
+        with self._database.writing("registry") as connection:
+            if _published(connection, run):
+                return False
+            end_attempt(connection, run)
+        return True
 
     def models(self) -> list[ModelInfo]:
         """Every model, newest first."""
@@ -135,7 +139,7 @@ class Registry:
 
     def pin_default(self, name: str | None) -> None:
         """Makes a model the default until it is unpinned; None unpins and makes the best model the default."""
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             model = name and _resolve(connection, name)
             connection.execute(_aliases.delete().where(_aliases.c.name == DEFAULT))
             if model:
@@ -145,11 +149,21 @@ class Registry:
 
     def delete(self, name: str) -> None:
         """Raises ModelInUseError while an alias points to the model."""
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             model = _resolve(connection, name)
             if alias := connection.scalar(sa.select(_aliases.c.name).where(_aliases.c.model == model)):
                 raise ModelInUseError(model, alias)
             connection.execute(_models.delete().where(_models.c.id == model))
+
+    def news(self) -> Listener:
+        """Its `wait` returns early when the default is another."""
+        return self._database.listen(CHANNEL)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with self._database.writing("registry") as connection:
+            yield connection
+            self._database.notify(connection, CHANNEL)
 
     def _row(self, name: str, *columns: sa.Column[Any]) -> Any:
         with self._database.reading() as connection:

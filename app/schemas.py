@@ -43,6 +43,14 @@ class Progress(StepReport):
     )
 
 
+class WorkerInfo(Wire):
+    """Where a run is trained."""
+
+    host: str = Field(description="The machine's name", examples=["gpu-box"])
+    slot: int = Field(description="The worker's place on it, from 0", examples=[0])
+    device: str = Field(description="What it trains on", examples=["NVIDIA H100 80GB HBM3"])
+
+
 class RunSummary(Wire):
     """One requested training, without its history."""
 
@@ -50,9 +58,15 @@ class RunSummary(Wire):
     name: str = Field(description="The label given to it", examples=["two hidden layers"])
     state: RunState = Field(description="queued → running → succeeded, failed or cancelled", examples=["running"])
     queue_position: int | None = Field(None, description="1 starts next; null once started", examples=[1])
+    starts_in_seconds: float | None = Field(
+        None,
+        description="Seconds until a worker is expected to take it; null once started, and while there is no worker",
+        examples=[42.0],
+    )
     created_at: datetime = Field(description="When it was requested", examples=["2026-11-23T15:00:00Z"])
     started_at: datetime | None = Field(None, description="When a worker took it", examples=["2026-11-23T15:00:01Z"])
     ended_at: datetime | None = Field(None, description="When it ended", examples=["2026-11-23T15:01:40Z"])
+    worker: WorkerInfo | None = Field(None, description="Who trains it, or trained it last")
     spec: TrainSpec = Field(description="Everything that determines its result")
     progress: Progress | None = Field(None, description="Where it stands, or stood last")
     model: str | None = Field(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -13,9 +13,25 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that the service listens on")
     port: int = Field(8000, ge=0, le=65535, description="TCP port that the service listens on; 0 picks a free one")
-    data_dir: Path = Field(Path(".inkling"), description="Folder of the databases: runs, progress and models")
+    data_dir: Path = Field(
+        Path(".inkling"), description="Folder of this machine's own files, and of the databases unless a URL says else"
+    )
+    database_url: str = Field(
+        "",
+        pattern=r"^$|^sqlite:///.+|^postgresql://.+",
+        description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE; empty: inkling.db in the data folder",
+    )
     cache_dir: Path = Field(Path("~/.cache/inkling"), description="Folder of MNIST and compiled code; may be deleted")
-    max_queued_runs: int = Field(100, ge=1, le=100_000, description="Runs that may wait; one more is answered 503")
+    max_queued_runs: int = Field(1_000, ge=1, le=100_000, description="Runs that may wait; one more is answered 503")
+    max_queued_runs_per_user: int = Field(
+        100, ge=1, le=100_000, description="Of these, one user's; one more is answered 429"
+    )
+    api_keys: dict[str, SecretStr] = Field(
+        {}, description="A JSON object of user names and their keys; with it, changing anything needs a key"
+    )
+    priority_users: list[str] = Field(
+        [], description="A JSON list of the user names whose runs may have high priority, and who may cancel any run"
+    )
     max_body_bytes: int = Field(8_000_000, ge=1_000, description="Size in bytes above which a request is answered 413")
     max_images: int = Field(256, ge=1, le=10_000, description="Images that one prediction request may carry")
     default_poll_seconds: float = Field(
@@ -23,6 +39,17 @@ class Settings(BaseSettings):
     )
     checkpoint_seconds: float = Field(
         5.0, ge=0.1, le=3600.0, description="Least seconds between checkpoints, from which a dead worker's run goes on"
+    )
+    workers: int = Field(
+        0, ge=0, le=1_000, description="Workers that `inkling serve` starts; 0: one for each GPU, or one"
+    )
+    devices_per_worker: int = Field(1, ge=1, le=64, description="GPUs that a worker trains each of its runs on")
+    heartbeat_seconds: float = Field(10.0, gt=0.0, le=600.0, description="Seconds between a worker's signs of life")
+    dead_seconds: float = Field(
+        60.0, gt=0.0, le=3600.0, description="Seconds without one after which another worker takes its run over"
+    )
+    progress_days: float = Field(
+        30.0, gt=0.0, le=36_500.0, description="Days that an ended run's progress events are kept; its history stays"
     )
     coordinator: str | None = Field(
         None,
@@ -47,15 +74,19 @@ class Settings(BaseSettings):
             raise ValueError(f"Input should be less than INKLING_PROCESSES, {info.data['processes']}")
         return process
 
+    @field_validator("dead_seconds")
+    @classmethod
+    def _check_dead_seconds(cls, dead_seconds: float, info: ValidationInfo) -> float:
+        if dead_seconds < (least := 3 * info.data.get("heartbeat_seconds", 0.0)):
+            raise ValueError(f"Input should be at least three times INKLING_HEARTBEAT_SECONDS, {least:g}")
+        return dead_seconds
+
     @field_validator("data_dir", "cache_dir")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
 
     @property
-    def queue_path(self) -> Path:
-        return self.data_dir / "queue.db"
-
-    @property
-    def registry_path(self) -> Path:
-        return self.data_dir / "inkling.db"
+    def database(self) -> str:
+        """The URL of the database that models, checkpoints and workers live in."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'inkling.db'}"

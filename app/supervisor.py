@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-STOP_SECONDS = 8.0
+STOP_SECONDS = 9.5  # a worker's last checkpoint has 7 of them
 CHECK_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
 STEADY_SECONDS = 30.0  # a child that lived as long is started again at once

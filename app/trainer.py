@@ -1,22 +1,29 @@
-"""python -m app.trainer RUN: trains one run in this process, which owns the accelerator, and publishes its model.
+"""python -m app.trainer RUN ATTEMPT: trains one run in this process, which owns the device, and publishes its model.
 
 Reads the spec as one line of JSON from standard input and writes one JSON message a line to standard output:
-{"kind": "progress" | "epoch" | "end", "data": {...}}. Ends when standard input closes.
+{"kind": "progress" | "epoch" | "end", "data": {...}}. Ends when standard input closes; at SIGTERM, after one more
+checkpoint.
 """
 
+import contextlib
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO
 
 from pydantic import BaseModel
 
 from app import logs
 from app.checkpoints import Checkpoints
-from app.lifeline import end_with_parent
+from app.database import UNAVAILABLE, Database, retrying
+from app.errors import SupersededError
+from app.lifeline import STOPPED, SUPERSEDED, end_with_parent
 from app.registry import Registry
 from app.schemas import Phase, Progress, RunEnd, RunState
 from app.settings import Settings
@@ -25,7 +32,7 @@ from model.compilation import use_compilation_cache
 from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_left, load_mnist
 from model.evaluate import evaluate
 from model.losses import DivergedError
-from model.memory import NotEnoughMemoryError
+from model.memory import NotEnoughMemoryError, advised_on_memory
 from model.plan import total_steps
 from model.reports import Checkpoint, EpochReport, FitResult, StepReport
 from model.resume import SavedTraining, from_bytes
@@ -33,21 +40,36 @@ from model.spec import TrainSpec
 from model.train import fit
 
 PROGRESS_SECONDS = 0.25
+PATIENCE_SECONDS = 600.0  # that a finished training waits for a database that is away
 
 Send = Callable[[str, BaseModel], None]
 
 _log = logging.getLogger(__name__)
 
 
-def main(run: str) -> None:
+def main(run: str, attempt: int) -> None:
+    _offer_to_the_memory_killer()
     send = _sender(_take_stdout())
     settings = Settings()
     logs.configure("trainer", settings)
     spec = TrainSpec.model_validate_json(sys.stdin.readline())
     end_with_parent()
     use_compilation_cache(settings.cache_dir)
-    registry, checkpoints = Registry(settings.registry_path), Checkpoints(settings.registry_path)
-    send("end", Training(run, spec, registry, checkpoints, settings, send).run())
+    database = Database(settings.database)
+    try:
+        end = Training(run, attempt, spec, database, settings, send).run()
+    except SupersededError as error:
+        _log.warning("%s", error)
+        sys.exit(SUPERSEDED)
+    if end is None:
+        sys.exit(STOPPED)
+    send("end", end)
+
+
+def _offer_to_the_memory_killer() -> None:
+    """When the machine runs out of memory, this process is the one to lose: not its worker, the API or a database."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _take_stdout() -> TextIO:
@@ -68,55 +90,87 @@ class Training:
     """One run, from its checkpoint or from the start, to its model."""
 
     def __init__(
-        self, run: str, spec: TrainSpec, registry: Registry, checkpoints: Checkpoints, settings: Settings, send: Send
+        self, run: str, attempt: int, spec: TrainSpec, database: Database, settings: Settings, send: Send
     ) -> None:
-        self._id, self._spec, self._settings, self._send = run, spec, settings, send
-        self._registry, self._checkpoints = registry, checkpoints
-        self._saved, self._note = _saved(checkpoints.load(run), spec)
+        self._id, self._attempt, self._spec, self._settings, self._send = run, attempt, spec, settings, send
+        self._registry, self._checkpoints = Registry(database), Checkpoints(database)
+        data = retrying(lambda: self._checkpoints.load(run), seconds=PATIENCE_SECONDS)
+        self._saved, self._note = _saved(data, spec)
         self._steps = total_steps(spec, examples_left(TRAIN_EXAMPLES, spec.validation_split))
         self._epochs_done = 0
+        self._stop = threading.Event()
 
-    def run(self) -> RunEnd:
-        """Publishes what it has trained; of a training that diverged, the last parameters that were finite."""
+    def run(self) -> RunEnd | None:
+        """Publishes what it has trained; of a training that diverged, the last parameters that were finite.
+
+        None: it was stopped, and its checkpoint is saved. Raises SupersededError.
+        """
         journal = self._saved.journal if self._saved else None
         self._send_phase("preparing", epoch=journal.epoch if journal else 1, step=journal.step if journal else 0)
         try:
             mnist = load_mnist(self._settings.cache_dir)
             result = self._fit(mnist)
+            if result is None:
+                return None
+            self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
+            return RunEnd(state=RunState.SUCCEEDED, model=self._publish(result, mnist))
         except DivergedError as error:
             last_good = error.last_good
             model = self._publish(FitResult(last_good, None), mnist, diverged=True) if last_good else None
             return RunEnd(state=RunState.FAILED, error=str(error), model=model)
         except (DataUnavailableError, NotEnoughMemoryError) as error:
             return RunEnd(state=RunState.FAILED, error=str(error))
-        self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
-        return RunEnd(state=RunState.SUCCEEDED, model=self._publish(result, mnist))
+        except UNAVAILABLE as error:
+            return RunEnd(state=RunState.FAILED, error=f"its model could not be stored: {error.args[0]}")
 
-    def _fit(self, mnist: Mnist) -> FitResult:
-        """Sends every epoch, and of the steps so many a second as a person can follow."""
+    def _fit(self, mnist: Mnist) -> FitResult | None:
+        """Sends every epoch, and of the steps so many a second as a person can follow. None: it was stopped."""
         for epoch in self._saved.journal.history if self._saved else []:
             self._send("epoch", epoch)
         sent = -PROGRESS_SECONDS
-        for report in fit(
-            self._spec, mnist.train, saved=self._saved, checkpoint_seconds=self._settings.checkpoint_seconds
-        ):
-            match report:
-                case FitResult():
-                    return report
-                case EpochReport():
-                    self._send("epoch", report)
-                    self._epochs_done = report.epoch
-                case Checkpoint(data):
-                    self._checkpoints.save(self._id, data)
-                case StepReport() if time.monotonic() - sent >= PROGRESS_SECONDS:
-                    self._send("progress", Progress(phase="training", note=self._note, **report.model_dump()))
-                    sent = time.monotonic()
-        raise AssertionError("fit ends with a FitResult")
+        with advised_on_memory(self._spec):
+            for report in fit(
+                self._spec,
+                mnist.train,
+                saved=self._saved,
+                checkpoint_seconds=self._settings.checkpoint_seconds,
+                stop=self._stop,
+            ):
+                match report:
+                    case FitResult():
+                        return report
+                    case EpochReport():
+                        self._send("epoch", report)
+                        self._epochs_done = report.epoch
+                    case Checkpoint(data):
+                        self._save(data)
+                    case StepReport() if time.monotonic() - sent >= PROGRESS_SECONDS:
+                        # Before the first step there is nothing to save, and nothing to wait for.
+                        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+                        self._send("progress", Progress(phase="training", note=self._note, **report.model_dump()))
+                        sent = time.monotonic()
+        return None
+
+    def _save(self, checkpoint: bytes) -> None:
+        """A checkpoint that cannot be saved costs nothing but a longer way back; the training goes on."""
+        try:
+            self._checkpoints.save(self._id, self._attempt, checkpoint)
+        except UNAVAILABLE as error:
+            _log.warning("no checkpoint was saved: %s", error.args[0])
 
     def _publish(self, result: FitResult, mnist: Mnist, *, diverged: bool = False) -> str:
         evaluation = evaluate(result.parameters, mnist.test, self._spec)
-        return self._registry.publish(
-            self._id, self._spec, result.parameters, evaluation, result.validation, diverged=diverged
+        return retrying(
+            lambda: self._registry.publish(
+                self._id,
+                self._spec,
+                result.parameters,
+                evaluation,
+                result.validation,
+                attempt=self._attempt,
+                diverged=diverged,
+            ),
+            seconds=PATIENCE_SECONDS,
         )
 
     def _send_phase(self, phase: Phase, *, epoch: int, step: int = 0) -> None:
@@ -142,4 +196,4 @@ def _saved(data: bytes | None, spec: TrainSpec) -> tuple[SavedTraining | None, s
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

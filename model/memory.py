@@ -1,5 +1,7 @@
 """Whether a training fits into the device's memory, found out before its first step."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -22,6 +24,22 @@ def check_fits(compiled: jax.stages.Compiled, spec: TrainSpec) -> None:
             f"this training needs {format_bytes(needed)} more memory, but {format_bytes(free)} are free; "
             f"try a batch_size below {spec.batch_size:,}, or smaller layers"
         )
+
+
+@contextmanager
+def advised_on_memory(spec: TrainSpec) -> Iterator[None]:
+    """Raises NotEnoughMemoryError for what a device raises that runs out of memory in the middle of the training."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        free = free_bytes()
+        left = "" if free is None else f", and {format_bytes(free)} are free"
+        raise NotEnoughMemoryError(
+            f"the device ran out of memory in the middle of the training: {str(error) or 'MemoryError'}{left}; "
+            f"try a batch_size below {spec.batch_size:,}, or smaller layers"
+        ) from error
 
 
 def free_bytes() -> int | None:

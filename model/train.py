@@ -5,6 +5,7 @@ Shapes: B images in a batch, L steps in a chunk, S steps in an epoch.
 
 import math
 import operator
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -50,13 +51,15 @@ def fit(
     *,
     saved: SavedTraining | None = None,
     checkpoint_seconds: float = math.inf,
+    stop: threading.Event | None = None,
 ) -> Iterator[Report]:
     """Trains the spec's network; yields a StepReport every chunk, an EpochReport every epoch, at last a FitResult.
 
     dataset: the training images; the spec's validation split is held out of them. Every checkpoint_seconds, or as much
     more seldom as keeps their cost to CHECKPOINT_SHARE, a Checkpoint comes between; `resume.from_bytes` makes of it
     the `saved` with which another fit goes on to the same bits. Closing the generator stops the training after the
-    chunk in flight. The same spec on the same device gives the same bits.
+    chunk in flight; so does setting `stop`, with a last Checkpoint and no result. The same spec on the same device
+    gives the same bits.
     Raises DivergedError when the loss is no longer finite, and NotEnoughMemoryError before the first step.
     """
     examples, validation = split(dataset, spec.validation_split)
@@ -65,6 +68,9 @@ def fit(
     while not training.finished:
         for report in training.run_epoch():
             yield report
+            if stop and stop.is_set():
+                yield checkpoints.of(training)
+                return
             yield from checkpoints.when_due(training)
         yield training.end_epoch(validation)
     yield training.result()
@@ -242,9 +248,13 @@ class _Checkpoints:
         """The yield takes as long as the caller takes to store the checkpoint, and counts as its cost."""
         if (started := time.monotonic()) < self._due:
             return
-        yield Checkpoint(to_bytes(training.saved(), training.spec))
+        yield self.of(training)
         ended = time.monotonic()
         self._due = ended + max(self._seconds, (ended - started) / CHECKPOINT_SHARE)
+
+
+    def of(self, training: _Training) -> Checkpoint:
+        return Checkpoint(to_bytes(training.saved(), training.spec))
 
 
 class _Pace:

@@ -3,13 +3,17 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import pytest
 
+from app.checkpoints import Checkpoints
+from app.database import Database
 from model.data import Dataset, Mnist, load_mnist
+from tests.postgresql import Postgresql, binaries, running
 from tests.processes import Service, serving
 
 jax.config.update("jax_debug_key_reuse", True)
@@ -30,6 +34,36 @@ def mnist(cache_dir: Path) -> Mnist:
 def images(mnist: Mnist) -> Dataset:
     """So few that an epoch takes no time, and no multiple of a batch of 100."""
     return Dataset(mnist.train.images[:1050], mnist.train.labels[:1050])
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """One server for all tests; each has a database of its own."""
+    if binaries() is None:
+        pytest.skip("no PostgreSQL server here: apt-get install postgresql")
+    with TemporaryDirectory(prefix="inkling-postgresql-") as folder, running(Path(folder)) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'inkling.db'}"
+    return str(request.getfixturevalue("postgresql").new_database())
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    database.migrate()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def checkpoints(database: Database) -> Checkpoints:
+    return Checkpoints(database)
 
 
 @pytest.fixture(scope="session")

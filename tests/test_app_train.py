@@ -14,6 +14,7 @@ import pytest
 
 from app import jobs
 from app.checkpoints import Checkpoints
+from app.database import Database
 from model.checkpoint import from_bytes
 from model.data import Mnist
 from model.evaluate import evaluate
@@ -37,6 +38,17 @@ def events(service: Service, run: str, last_event_id: int | None = None) -> Iter
                 event_id = int(fields["id"]) if "id" in fields else None
                 yield fields["event"], event_id, json.loads(fields["data"])
                 fields = {}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service on each kind of database, its first model ready, for all tests that leave it as they find it."""
+    settings = {"INKLING_DATABASE_URL": ""}
+    if request.param == "postgresql":
+        settings = {"INKLING_DATABASE_URL": request.getfixturevalue("postgresql").new_database()}
+    with serving(tmp_path_factory.mktemp(request.param), **settings) as service:
+        service.ready()
+        yield service
 
 
 @pytest.fixture(scope="module")
@@ -225,10 +237,12 @@ def test_the_first_start_trains_the_quick_preset_by_itself(service: Service) -> 
     assert service.get(f"/models/{oldest['model']}")["scores"]["accuracy"] >= 0.98
 
 
-def test_a_run_survives_kill_9_of_worker_and_api_and_gives_the_bits_of_one_that_was_left_alone(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path / "inkling.db")
+def test_a_run_survives_kill_9_of_worker_and_api_and_gives_the_bits_of_one_that_was_left_alone(
+    tmp_path: Path, database_url: str, checkpoints: Checkpoints
+) -> None:
     spec = {**SMALL_SPEC, "batch_size": 100, "epochs": 100}
-    with serving(tmp_path, INKLING_CHECKPOINT_SECONDS="0.2") as service:
+    with serving(tmp_path, INKLING_DATABASE_URL=database_url, INKLING_CHECKPOINT_SECONDS="0.2") as service:
+        service.ready()
         run = service.train(**spec)
         wait_for(lambda: checkpoints.load(run) is not None)
         trainers = service.pids("app.trainer")
@@ -247,14 +261,20 @@ def test_a_run_survives_kill_9_of_worker_and_api_and_gives_the_bits_of_one_that_
         assert files[0] == files[1]
 
 
+def checkpoints_of(data_dir: Path) -> Checkpoints:
+    database = Database(f"sqlite:///{data_dir / 'inkling.db'}")
+    database.migrate()
+    return Checkpoints(database)
+
+
 def test_a_run_whose_checkpoint_is_damaged_starts_over_and_says_so(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path / "inkling.db")
+    checkpoints = checkpoints_of(tmp_path)
     spec = {**SMALL_SPEC, "epochs": 10}
     with serving(tmp_path) as service:
         service.ready()
         first = service.train(**LONG_SPEC)
         run = service.train(**spec)
-        checkpoints.save(run, b"damaged")
+        checkpoints.save(run, checkpoints.begin(run), b"damaged")
         service.http.post(f"/train/{first}/cancel")
         ended = service.ended(run)
         assert ended["state"] == "succeeded"
@@ -263,13 +283,13 @@ def test_a_run_whose_checkpoint_is_damaged_starts_over_and_says_so(tmp_path: Pat
 
 
 def test_the_checkpoint_of_a_run_that_ended_without_its_worker_is_swept_at_the_next_start(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path / "inkling.db")
+    checkpoints = checkpoints_of(tmp_path)
     with serving(tmp_path) as service:
         service.ready()
         ended = service.get("/train")["runs"][0]["id"]
         waiting = service.train(**LONG_SPEC)
-    checkpoints.save(ended, b"left")
-    checkpoints.save(waiting, b"needed")
+    checkpoints.save(ended, checkpoints.begin(ended), b"left")
+    checkpoints.save(waiting, checkpoints.begin(waiting), b"needed")
     with serving(tmp_path) as service:
         wait_for(lambda: checkpoints.load(ended) is None)
         assert checkpoints.load(waiting) is not None

@@ -9,6 +9,7 @@ from app.dependencies import ModelName, PredictorDep, RegistryDep
 from app.errors import describe
 from app.registry import DEFAULT
 from app.schemas import DefaultModel, ModelInfo, ModelList, PresetInfo, PresetList
+from app.users import UserDep
 from model.presets import PRESETS
 
 router = APIRouter(tags=["models"])
@@ -20,8 +21,8 @@ def list_models(registry: RegistryDep) -> ModelList:
     return ModelList(models=registry.models())
 
 
-@router.put("/models/default", max_body_size=1_000, responses=describe(404, 413))
-def choose_default(choice: DefaultModel, registry: RegistryDep, predictor: PredictorDep) -> ModelInfo:
+@router.put("/models/default", max_body_size=1_000, responses=describe(401, 404, 413))
+def choose_default(choice: DefaultModel, user: UserDep, registry: RegistryDep, predictor: PredictorDep) -> ModelInfo:
     """Pins the model that answers /predict; with null, the best model answers again, now and from now on."""
     if choice.model is not None:
         predictor.model(choice.model)  # one that cannot be loaded never becomes the default
@@ -36,8 +37,8 @@ def read_model(model: ModelName, registry: RegistryDep) -> ModelInfo:
     return registry.model(model)
 
 
-@router.delete("/models/{model}", status_code=HTTPStatus.NO_CONTENT, responses=describe(404, 409))
-def delete_model(model: ModelName, registry: RegistryDep) -> None:
+@router.delete("/models/{model}", status_code=HTTPStatus.NO_CONTENT, responses=describe(401, 404, 409))
+def delete_model(model: ModelName, user: UserDep, registry: RegistryDep) -> None:
     """Deletes a model that no alias points to."""
     registry.delete(model)
 

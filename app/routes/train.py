@@ -1,6 +1,5 @@
 """/train: request, list, watch and cancel runs."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated
@@ -8,9 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from app.dependencies import ExistingRun, JobsDep, RegistryDep, RunId
-from app.errors import RunEndedError, describe
-from app.schemas import DryRun, LayerSummary, Run, RunList, RunState
+from app.dependencies import ExistingRun, JobsDep, RunId, SettingsDep
+from app.errors import describe
+from app.line import Priority
+from app.schemas import DryRun, LayerSummary, Run, RunList
+from app.users import UserDep, may_change, require_priority
 from model.data import TRAIN_EXAMPLES, examples_left
 from model.network import parameter_count
 from model.plan import estimate_memory_bytes, estimate_seconds
@@ -23,18 +24,26 @@ MAX_SPEC_BYTES = 65_536  # the largest spec has a few thousand; what is wrong wi
 router = APIRouter(prefix="/train", tags=["train"])
 
 
-@router.post("", status_code=HTTPStatus.ACCEPTED, max_body_size=MAX_SPEC_BYTES, responses=describe(413, 503))
+@router.post(
+    "", status_code=HTTPStatus.ACCEPTED, max_body_size=MAX_SPEC_BYTES, responses=describe(401, 403, 413, 429, 503)
+)
 async def train(
     request: TrainRequest,
     jobs: JobsDep,
+    user: UserDep,
+    settings: SettingsDep,
     response: Response,
     dry_run: Annotated[bool, Query(description="Answer 200 with what the run would be", examples=[True])] = False,
+    priority: Annotated[
+        Priority, Query(description="low waits for all others; high passes them, for priority users", examples=["low"])
+    ] = "normal",
 ) -> Run | DryRun:
-    """Queues a training. Every field may be left out: `{}` trains the tutorial network."""
+    """Queues a training. Every field may be left out: `{}` trains the tutorial network. Users take turns."""
     if dry_run:
         response.status_code = HTTPStatus.OK
         return _dry_run(request.spec())
-    run = await jobs.enqueue(request.spec())
+    require_priority(user, priority, settings)
+    run = await jobs.enqueue(request.spec(), user=user, priority=priority)
     response.headers["Location"] = f"/train/{run.id}"
     return run
 
@@ -82,17 +91,19 @@ async def watch_run(
     ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """The run as it trains: `progress` and `epoch` events from its start, or behind Last-Event-ID, then one `end`."""
-    first = 0 if last_event_id is None else last_event_id + 1
+    offset = first = 0 if last_event_id is None else last_event_id + 1
     async for event in jobs.events(existing.id, offset=first):
         yield ServerSentEvent(event=event.kind, id=str(event.offset), data=event.data)
+        offset = event.offset + 1
+    if offset == 0:  # the stream of a run that ended long ago is not kept
+        for epoch in existing.history:
+            yield ServerSentEvent(event="epoch", data=epoch)
     if end := await jobs.end(existing.id):
         yield ServerSentEvent(event="end", data=end)
 
 
-@router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(404, 409))
-async def cancel_run(run: RunId, jobs: JobsDep, registry: RegistryDep) -> Run:
-    """Ends a queued or running run; what it has reported so far is kept."""
-    published = await asyncio.to_thread(registry.published, run)
-    if published and await jobs.end(run) is None:  # between the two, it is about to be recorded
-        raise RunEndedError(run, RunState.SUCCEEDED)
+@router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(401, 403, 404, 409))
+async def cancel_run(run: RunId, user: UserDep, jobs: JobsDep, settings: SettingsDep) -> Run:
+    """Ends a queued or running run; what it has reported so far is kept. Where keys are set, one's own."""
+    may_change(user, await jobs.owner(run), settings)
     return await jobs.cancel(run)

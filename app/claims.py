@@ -1,0 +1,132 @@
+"""The worker's side of the durable queue: claims runs, records what their training reports, hands them on.
+
+With `app.jobs`, the only file that speaks to DBOS.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from dbos import DBOS
+from dbos._dbos import _get_dbos_instance
+
+from app.database import RETRY_SECONDS, UNAVAILABLE, queue_url
+from app.jobs import (
+    APPLICATION_VERSION,
+    MAX_ATTEMPTS,
+    POLL_SECONDS,
+    QUEUE,
+    SNAPSHOT,
+    STREAM,
+    WORKFLOW,
+    add_event,
+    empty_snapshot,
+    prepare,
+)
+from app.schemas import RunEnd, WorkerInfo
+
+SNAPSHOT_SECONDS = 0.5
+
+
+class Recorder:
+    """Writes a run's events to its stream, and what they add up to beside it, so that a look needs no replay.
+
+    Raises DBOS' conflict error where the run is another worker's by now; while the database is away or its disk full,
+    it waits, and with it the training.
+    """
+
+    def __init__(self, place: WorkerInfo) -> None:
+        # The queue forgets when a run was started once it is cancelled.
+        started = {"started_at": datetime.now(UTC).isoformat(), "worker": place.model_dump(mode="json")}
+        self._snapshot = {**empty_snapshot(), **started}
+        self._saved = 0.0
+
+    async def record(self, kind: str, data: dict[str, Any]) -> None:
+        await _until_written(lambda: DBOS.write_stream_async(STREAM, {"kind": kind, "data": data}))
+        add_event(self._snapshot, kind, data)
+        if time.monotonic() - self._saved >= SNAPSHOT_SECONDS:
+            await self.save()
+
+    async def save(self) -> None:
+        await _until_written(lambda: DBOS.set_event_async(SNAPSHOT, self._snapshot))
+        self._saved = time.monotonic()
+
+
+async def _until_written(write: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            return await write()
+        except UNAVAILABLE:
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+Train = Callable[[str, dict[str, Any], Recorder], Awaitable[RunEnd]]
+
+
+def serve(url: str, executor: str, place: WorkerInfo, train: Train) -> None:
+    """Starts claiming runs, one at a time, in background threads; a restarted executor takes up its own again.
+
+    train(run, spec, recorder) trains a run. A cancelled run's train is cancelled within a second.
+    """
+    prepare(url)
+    DBOS(
+        config={
+            "name": "inkling",
+            "system_database_url": queue_url(url),
+            "executor_id": executor,
+            "application_version": APPLICATION_VERSION,
+            "log_level": "WARNING",
+        }
+    )
+
+    @DBOS.step(name="train_step", preemptible=True)
+    async def train_step(run: str, spec: dict[str, Any]) -> dict[str, Any]:
+        recorder = Recorder(place)
+        end = await train(run, spec, recorder)
+        await recorder.save()
+        return end.model_dump(mode="json")
+
+    @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_ATTEMPTS - 1)  # DBOS does not count the first
+    async def train_workflow(spec: dict[str, Any]) -> dict[str, Any]:
+        assert DBOS.workflow_id is not None, "a workflow has an id"
+        return await train_step(DBOS.workflow_id, spec)
+
+    DBOS.launch()
+    DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=POLL_SECONDS)
+
+
+def give_back(run: str) -> None:
+    """Puts a run that this worker has begun back into the queue; this is no attempt that failed."""
+    DBOS.resume_workflow(run, queue_name=QUEUE)
+
+
+def take_over(executor: str) -> None:
+    """Puts what a dead worker has begun back into the queue, where it comes first."""
+    DBOS._recover_pending_workflows([executor])
+
+
+def begun_by(executor: str) -> list[str]:
+    """The runs that count as this worker's."""
+    begun = DBOS.list_workflows(status="PENDING", executor_id=executor, load_input=False, load_output=False)
+    return [status.workflow_id for status in begun]
+
+
+def ended(runs: list[str]) -> list[str]:
+    """Those of the runs that no worker will go on with."""
+    if not runs:
+        return []
+    statuses = DBOS.list_workflows(workflow_ids=runs, load_input=False, load_output=False)
+    waiting = {status.workflow_id for status in statuses if status.status in ("ENQUEUED", "DELAYED", "PENDING")}
+    return [run for run in runs if run not in waiting]
+
+
+def prune(days: float) -> None:
+    """Deletes the progress streams of runs that ended longer ago; DBOS itself keeps them as long as the run."""
+    queue, before = _get_dbos_instance()._sys_db, datetime.now(UTC) - timedelta(days=days)
+    streams, statuses = queue.tables.streams, queue.tables.workflow_status
+    old = sa.select(statuses.c.workflow_uuid).where(statuses.c.completed_at < int(before.timestamp() * 1000))
+    with queue.engine.begin() as connection:
+        connection.execute(streams.delete().where(streams.c.workflow_uuid.in_(old)))

@@ -1,0 +1,43 @@
+"""Who asks: the name that a key stands for, or the client's address where no keys are set."""
+
+import secrets
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from app.dependencies import SettingsDep
+from app.errors import ForbiddenError, UnauthorizedError
+from app.line import Priority
+from app.settings import Settings
+
+
+def _user(
+    request: Request,
+    settings: SettingsDep,
+    authorization: Annotated[
+        str | None, Header(description="Where the service has keys: `Bearer KEY`", examples=["Bearer 5ecret"])
+    ] = None,
+) -> str:
+    """Raises UnauthorizedError where keys are set and none of them is given."""
+    if not settings.api_keys:
+        return request.client.host if request.client else "unknown"
+    scheme, _, given = (authorization or "").partition(" ")
+    for name, key in settings.api_keys.items():
+        if secrets.compare_digest(key.get_secret_value().encode(), given.encode()) and scheme.lower() == "bearer":
+            return name
+    raise UnauthorizedError
+
+
+UserDep = Annotated[str, Depends(_user)]
+
+
+def require_priority(user: str, priority: Priority, settings: Settings) -> None:
+    """Raises ForbiddenError for a high priority that the user may not claim."""
+    if priority == "high" and user not in settings.priority_users:
+        raise ForbiddenError("only the users in INKLING_PRIORITY_USERS may train with high priority")
+
+
+def may_change(user: str, owner: str | None, settings: Settings) -> None:
+    """Raises ForbiddenError for another user's run; where no keys are set, everybody may."""
+    if settings.api_keys and user != owner and user not in settings.priority_users:
+        raise ForbiddenError("this run is another user's")
