@@ -1,17 +1,19 @@
-"""inkling serve | api | worker | train | data: the command line."""
+"""inkling serve | api | worker | backup | restore | train | data: the command line."""
 
 import json
 import os
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
 
-from app import logs
+from app import backup, logs
 from app.devices import gpus, places
 from app.settings import Settings
 from app.supervisor import Program, supervise
@@ -35,22 +37,23 @@ def main() -> None:
 def serve() -> None:
     """Run the whole service: the API with its page, and a worker for each GPU."""
     settings = _settings()
-    _check_data_dir(settings)
-    listening = _listen(settings)
-    count = settings.workers or places(gpus(), settings.devices_per_worker) or 1
-    workers = [
-        Program(f"worker {number}", (sys.executable, "-m", "app.worker", "--lifeline"), os.environ)
-        for number in range(count)
-    ]
-    supervise([_api(listening), *workers])
+    with _data_dir(settings):
+        listening = _listen(settings)
+        count = settings.workers or places(gpus(), settings.devices_per_worker) or 1
+        workers = [
+            Program(f"worker {number}", (sys.executable, "-m", "app.worker", "--lifeline"), os.environ)
+            for number in range(count)
+        ]
+        supervise([_api(listening), *workers])
 
 
 @app.command()
 def api() -> None:
     """Run the API with its page alone; workers elsewhere train what it queues in the same database."""
     settings = _settings()
-    _check_data_dir(settings)
-    supervise([_api(_listen(settings))])
+    with _data_dir(settings):
+        listening = _listen(settings)  # open for as long as a process may be started on it
+        supervise([_api(listening)])
 
 
 @app.command()
@@ -59,11 +62,11 @@ def worker() -> None:
     from app.worker import NoPlaceError
     from app.worker import main as work
 
-    _check_data_dir(_settings())
-    try:
-        work()
-    except NoPlaceError as error:
-        _fail(str(error))
+    with _data_dir(_settings()):
+        try:
+            work()
+        except NoPlaceError as error:
+            _fail(str(error))
 
 
 def _api(listening: socket.socket) -> Program:
@@ -73,6 +76,27 @@ def _api(listening: socket.socket) -> Program:
     command = (sys.executable, "-m", "app.main", "--fd", str(listening.fileno()))
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}  # the accelerators are the trainers'
     return Program("api", command, environment, (listening.fileno(),))
+
+
+@app.command("backup")
+def back_up(folder: Annotated[Path, typer.Argument(help="Folder to make; it must not be there yet")]) -> None:
+    """Copy the SQLite databases of a service, running or not, as they are at one moment."""
+    try:
+        backup.back_up(_settings(), folder)
+    except backup.BackupError as error:
+        _fail(str(error))
+    print(f"{folder}: every run and model of this moment")
+
+
+@app.command()
+def restore(folder: Annotated[Path, typer.Argument(help="Folder that `inkling backup` has made")]) -> None:
+    """Bring back what was backed up, into a data folder that has no databases yet."""
+    settings = _settings()
+    try:
+        backup.restore(settings, folder)
+    except backup.BackupError as error:
+        _fail(str(error))
+    print(f"{settings.database}: as it was backed up")
 
 
 @app.command()
@@ -151,13 +175,20 @@ def _settings() -> Settings:
     return settings
 
 
-def _check_data_dir(settings: Settings) -> None:
+@contextmanager
+def _data_dir(settings: Settings) -> Iterator[None]:
+    """The data folder can be written, and no backup is restored into it meanwhile."""
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=settings.data_dir):
             pass
     except OSError as error:
         _fail(f"INKLING_DATA_DIR: cannot write to {settings.data_dir}: {error.strerror}")
+    try:
+        with backup.held(settings):
+            yield
+    except backup.BackupError as error:
+        _fail(str(error))
 
 
 def _listen(settings: Settings) -> socket.socket:

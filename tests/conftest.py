@@ -67,9 +67,14 @@ def checkpoints(database: Database) -> Checkpoints:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("service")
+
+
+@pytest.fixture(scope="session")
+def service(service_dir: Path) -> Iterator[Service]:
     """One service for all tests that leave it as they find it, with its first model ready."""
-    with serving(tmp_path_factory.mktemp("service")) as service:
+    with serving(service_dir) as service:
         service.ready()
         yield service
 
