@@ -11,9 +11,10 @@
  *   note: string | null}} Progress */
 /** @typedef {{epoch: number, loss: number, accuracy: number, validation_loss: number | null,
  *   validation_accuracy: number | null, seconds: number}} EpochReport */
-/** @typedef {{id: string, name: string, state: RunState, queue_position: number | null, created_at: string,
- *   started_at: string | null, ended_at: string | null, spec: TrainSpec, progress: Progress | null,
- *   model: string | null, error: string | null}} RunSummary */
+/** @typedef {{host: string, slot: number, device: string}} Worker */
+/** @typedef {{id: string, name: string, state: RunState, queue_position: number | null, starts_in_seconds: number | null,
+ *   created_at: string, started_at: string | null, ended_at: string | null, worker: Worker | null, spec: TrainSpec,
+ *   progress: Progress | null, model: string | null, error: string | null}} RunSummary */
 /** @typedef {RunSummary & {history: EpochReport[]}} Run */
 /** @typedef {{id: string, name: string, run: string, created_at: string, parameters: number, aliases: string[], pinned: boolean,
  *   scores: {loss: number, accuracy: number, validation_loss: number | null, validation_accuracy: number | null}}} Model */
@@ -35,6 +36,16 @@ const LOST_MS = 5_000;
 
 /** Tells the page, by "unreachable", that a request found no service. */
 export const connection = new EventTarget();
+
+/** Gives the key that the service asks for; `refused`: the one that was sent. Empty: there is none. @type {(refused: string) => Promise<string>} */
+let keyFor = async () => "";
+let key = "";
+
+/** @param {string} known  a key from an earlier visit @param {typeof keyFor} ask */
+export function useKeys(known, ask) {
+  key = known;
+  keyFor = ask;
+}
 
 /** An answer that is not the wanted one; status 0 means that none came. */
 export class Problem extends Error {
@@ -141,7 +152,8 @@ const offset = (event) => Number(event.lastEventId);
 
 /** @param {string} path @param {RequestInit} [options] @returns {Promise<any>} */
 async function request(path, options) {
-  const response = await send(path, options);
+  let response = await send(path, options);
+  while (response.status === 401 && (key = await keyFor(key))) response = await send(path, options);
   if (!response.ok) throw await problemIn(response);
   return response.status === 204 ? undefined : response.json();
 }
@@ -149,7 +161,8 @@ async function request(path, options) {
 /** @param {string} path @param {RequestInit} [options] */
 async function send(path, options) {
   try {
-    return await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...options });
+    const headers = { ...options?.headers, ...(key && { Authorization: `Bearer ${key}` }) };
+    return await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...options, headers });
   } catch {
     connection.dispatchEvent(new Event("unreachable"));
     throw new Problem(0, "The service does not answer right now.");
@@ -158,6 +171,7 @@ async function send(path, options) {
 
 /** @param {Response} response @returns {Promise<Problem>} */
 async function problemIn(response) {
+  if (response.status === 401) return new Problem(401, "Nothing was done: this service asks for a key.");
   const body = await response.json().catch(() => ({})); // a proxy in between answers in HTML
   const detail = body.detail ?? body.title ?? `The service answered ${response.status}.`;
   return new Problem(response.status, detail, body.errors ?? []);

@@ -9,6 +9,7 @@ const HARD_SPACE = "\u00a0";
 const wholes = new Intl.NumberFormat("en");
 const threeDigits = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 const dates = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
+const ordinals = new Intl.PluralRules("en", { type: "ordinal" });
 const distances = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
 /** @param {number} count */
@@ -39,6 +40,27 @@ export function duration(seconds) {
   if (rounded < 60) return `${rounded} s`;
   if (rounded < 3600) return `${Math.floor(rounded / 60)} min ${rounded % 60} s`;
   return `${Math.floor(rounded / 3600)} h ${Math.floor((rounded % 3600) / 60)} min`;
+}
+
+/** A time that is only guessed. @param {number} seconds */
+function roughly(seconds) {
+  if (seconds < 5) return "any moment";
+  if (seconds < 60) return `in about ${5 * Math.round(seconds / 5)} s`;
+  if (seconds < 3600) return `in about ${Math.round(seconds / 60)} min`;
+  return `in about ${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+}
+
+/** @param {number} number  from 1 */
+function ordinal(number) {
+  const endings = { one: "st", two: "nd", few: "rd", other: "th" };
+  return `${count(number)}${endings[/** @type {keyof typeof endings} */ (ordinals.select(number))]}`;
+}
+
+/** A waiting run's place in the queue. @param {{queue_position: number | null, starts_in_seconds: number | null}} run */
+export function place({ queue_position: position, starts_in_seconds: seconds }) {
+  if (position === null) return "";
+  const rank = position === 1 ? "next in line" : `${ordinal(position)} in line`;
+  return `${rank}, ${seconds === null ? "waiting for a worker" : `starts ${roughly(seconds)}`}`;
 }
 
 /** @param {string} start @param {string} end  ISO 8601 @returns {number} seconds */

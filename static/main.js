@@ -1,9 +1,10 @@
 // @ts-check
 /** Finds the page's parts and connects them. */
-import { problemOf, run } from "./api.js";
+import { problemOf, run, useKeys } from "./api.js";
 import { Answer } from "./answer.js";
 import { find } from "./dom.js";
 import { DrawingBoard } from "./drawing.js";
+import { KeyDialog } from "./key.js";
 import { Models } from "./models.js";
 import { Readiness } from "./readiness.js";
 import { Recogniser } from "./recogniser.js";
@@ -20,6 +21,8 @@ import { TrainerForm } from "./trainer-form.js";
 const answer = new Answer(find(document, "#answer", HTMLElement));
 const report = new Report(find(document, "#report", HTMLDialogElement));
 const watch = find(document, "#watch", HTMLElement);
+const key = new KeyDialog(find(document, "#key", HTMLDialogElement));
+useKeys(key.known, (refused) => key.ask(refused));
 
 const models = new Models(find(document, "#trained", HTMLElement), {
   answering: find(document, "#answering", HTMLSelectElement),

@@ -81,20 +81,11 @@ export class Readiness {
   }
 
   /** @param {RunSummary} run */
-  #sayTraining({ name, state, progress }) {
-    const rest = progress?.seconds_left;
+  #sayTraining(run) {
+    const { name, progress } = run;
     this.#say(
       `Inkling is training its first model, “${name}”. It names digits as soon as that is done; draw one meanwhile.`,
-      state === "queued" || !progress || progress.phase === "preparing"
-        ? "Getting ready: reading the images, compiling the network."
-        : [
-            `Epoch ${progress.epoch} of ${progress.epochs}`,
-            progress.accuracy === null ? "" : `${percent(progress.accuracy, 1)} right so far`,
-            progress.images_per_second === null ? "" : `${count(progress.images_per_second)} images/s`,
-            rest === null || rest === undefined ? "" : `${duration(rest)} left`,
-          ]
-            .filter(Boolean)
-            .join(" · "),
+      describe(run),
     );
     this.progress.hidden = false;
     if (progress && progress.step > 0) this.progress.value = progress.step / progress.steps;
@@ -114,4 +105,20 @@ export class Readiness {
 function nearestItsEnd(newestFirst) {
   const oldestFirst = newestFirst.toReversed();
   return oldestFirst.find(({ state }) => state === "running") ?? oldestFirst.find(({ state }) => state === "queued");
+}
+
+/** How far the first model is. @param {RunSummary} run */
+function describe({ state, progress, starts_in_seconds: wait }) {
+  if (state === "queued" && wait === null) return "It waits for a worker.";
+  if (state === "queued" || !progress || progress.phase === "preparing")
+    return "Getting ready: reading the images, compiling the network.";
+  const { epoch, epochs, accuracy, images_per_second: speed, seconds_left: rest } = progress;
+  return [
+    `Epoch ${epoch} of ${epochs}`,
+    accuracy === null ? "" : `${percent(accuracy, 1)} right so far`,
+    speed === null ? "" : `${count(speed)} images/s`,
+    rest === null || rest === undefined ? "" : `${duration(rest)} left`,
+  ]
+    .filter(Boolean)
+    .join(" · ");
 }

@@ -69,9 +69,12 @@ export class RunList {
       { type: "button", class: "run", "data-run": run.id, "aria-current": String(run.id === this.options.watched()) },
       element("span", { class: "run-title" }, run.name),
       element("span", { class: "state", "data-state": run.state }, run.state),
-      element("span", { class: "run-about" }, `${format.spec(run.spec)}${format.hard(" ·")} ${format.hard(format.ago(run.created_at))}`),
+      element("span", { class: "run-about" }, `${format.spec(run.spec)}${format.hard(" ·")} ${format.hard(when(run))}`),
     );
     button.addEventListener("click", () => this.options.onChoice(run.id));
     return button;
   }
 }
+
+/** @param {RunSummary} run */
+const when = (run) => (run.state === "queued" && format.place(run)) || format.ago(run.created_at);

@@ -36,6 +36,7 @@ export class RunView {
     this.speed = part(".fact-speed");
     this.timeLabel = part(".fact-time-label");
     this.time = part(".fact-time");
+    this.worker = part(".fact-worker");
     this.message = part(".run-message");
     this.curves = [".charts", ".legend", ".epochs"].map(part);
     this.validationLegend = part(".legend-validation");
@@ -83,7 +84,9 @@ export class RunView {
       onProgress: (progress, offset) => {
         const again = this.#record.addProgress(progress, offset);
         if (again) say(this.message, "The training was interrupted and starts again.", "plain");
-        if (this.#run?.state === "queued") this.#accept({ ...this.#run, state: "running", queue_position: null });
+        const started = this.#run?.state === "queued";
+        if (this.#run && started) this.#accept({ ...this.#run, state: "running", queue_position: null });
+        if (started || again) this.#refresh(); // events do not say which worker has it now
         this.#show();
       },
       onEpoch: (report, offset) => {
@@ -167,9 +170,9 @@ export class RunView {
   }
 
   /** @param {Run} run */
-  #stateDetail({ state, queue_position: position, ended_at: ended }) {
-    if (state === "queued" && position !== null)
-      return position === 1 ? "next in the queue" : `number ${position} in the queue`;
+  #stateDetail(run) {
+    const { state, ended_at: ended } = run;
+    if (state === "queued") return format.place(run);
     const { phase, note } = this.#record.latest ?? {};
     if (state === "running")
       return [phase === "training" || !phase ? "" : PHASES[phase], note ?? ""].filter(Boolean).join(" · ");
@@ -194,6 +197,14 @@ export class RunView {
     this.speed.textContent = speed ? `${format.count(speed)} images/s` : "–";
     this.timeLabel.textContent = isActive(run) ? "Time left" : "Time taken";
     this.time.textContent = isActive(run) ? timeLeft(latest?.seconds_left) : timeTaken(run);
+    this.#showWorker(run);
+  }
+
+  /** @param {Run} run */
+  #showWorker({ worker }) {
+    find(this.worker, "dd", HTMLElement).textContent = worker?.device ?? "";
+    find(this.worker, ".fact-place", HTMLElement).textContent = worker ? `${worker.host}, slot ${worker.slot}` : "";
+    this.worker.hidden = !worker;
   }
 
   /** @param {Run} run */

@@ -11,6 +11,9 @@ import { layer, scheduledRate, words } from "./format.js";
 /** @typedef {import("./api.js").Run} Run */
 /** @typedef {import("./api.js").TrainRequest} TrainRequest */
 
+/** One's own runs, or everybody's, are as many as may wait; or the database is away. */
+const BUSY = [429, 503];
+
 export class TrainerForm {
   /** @type {Preset[]} */
   #presets = [];
@@ -81,6 +84,7 @@ export class TrainerForm {
     await this.load();
     const preset = this.#chosen;
     if (!preset) return; // load has said why
+    const focused = document.activeElement;
     this.button.disabled = true;
     this.#showErrors([]);
     say(this.message, "");
@@ -90,6 +94,7 @@ export class TrainerForm {
       this.#explain(problemOf(cause));
     }
     this.button.disabled = false;
+    if (focused === this.button) this.button.focus({ preventScroll: true }); // what is disabled loses the focus
   }
 
   /** @param {Preset} preset @returns {TrainRequest} */
@@ -112,6 +117,8 @@ export class TrainerForm {
   /** @param {Problem} problem */
   #explain(problem) {
     const strays = this.#showErrors(problem.errors);
+    if (BUSY.includes(problem.status))
+      return say(this.message, `Not just now: ${problem.message.replace(/\.$/, "")}. What you have set here stays.`, "plain");
     if (problem.errors.length === 0) return say(this.message, problem.message);
     say(this.message, strays.map(({ loc, msg }) => `${loc.slice(1).join(" › ")}: ${msg}`).join("\n"));
     const first = find(this.root, "[aria-invalid=true], [type=submit]", HTMLElement);

@@ -46,11 +46,11 @@ def page(context: BrowserContext, service: Service) -> Iterator[Page]:
 
 
 def watched(page: Page) -> list[str]:
-    """What the browser complains about, but for answers that the page expects: a bad value, a model not warm yet."""
+    """What the browser complains about, but for answers that the page expects: no key, a bad value, a full queue."""
     complaints: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        expected = re.search(r"status of (422|503)", message.text)
+        expected = re.search(r"status of (401|422|429|503)", message.text)
         if message.type in ("error", "warning") and not expected:
             complaints.append(message.text)
 
@@ -166,6 +166,72 @@ def test_a_models_report_is_shown(page: Page) -> None:
     expect(page.locator("#report table").first).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#report")).not_to_be_visible()
+
+
+@pytest.fixture
+def keyed(context: BrowserContext, tmp_path: Path) -> Iterator[Page]:
+    """The page of a service that trains for who has a key, two waiting runs a user; its worker is free."""
+    settings = {
+        "INKLING_API_KEYS": '{"ada": "key of ada"}',
+        "INKLING_PRIORITY_USERS": '["ada"]',
+        "INKLING_MAX_QUEUED_RUNS_PER_USER": "2",
+    }
+    with serving(tmp_path, **settings) as service:
+        service.http.post("/train/first-0/cancel", headers={"Authorization": "Bearer key of ada"})
+        page = context.new_page()
+        complaints = watched(page)
+        page.goto(service.url)
+        page.locator("#train-form [name=epochs]").fill("1000")
+        yield page
+        assert not complaints
+
+
+def give_key(page: Page, key: str) -> None:
+    expect(page.locator("#key-field")).to_be_focused()
+    page.keyboard.type(key)
+    page.keyboard.press("Enter")
+
+
+def test_a_key_is_asked_for_once_and_forgotten_when_it_is_refused(keyed: Page) -> None:
+    dialog, train = keyed.locator("#key"), keyed.locator("#train-form button[type=submit]")
+    train.press("Enter")
+    expect(dialog).to_be_visible()
+    keyed.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(keyed.locator(".form-message")).to_contain_text("asks for a key")
+    expect(train).to_be_focused()
+
+    keyed.keyboard.press("Enter")
+    give_key(keyed, "key of eve")
+    expect(dialog).to_contain_text("does not know this key")
+    give_key(keyed, "key of ada")
+    expect(keyed.locator("#run-state")).to_have_text("running", timeout=30 * SECONDS)
+    expect(keyed.locator(".fact-worker")).to_contain_text("CPU")
+    expect(dialog).to_be_hidden()
+
+    keyed.reload()
+    assert keyed.evaluate("localStorage['inkling-key']") == "key of ada"
+    keyed.evaluate("localStorage['inkling-key'] = 'an old key'")
+    keyed.reload()
+    keyed.locator("#cancel").click()
+    expect(dialog).to_be_visible()
+    assert keyed.evaluate("localStorage['inkling-key']") is None
+    give_key(keyed, "key of ada")
+    expect(keyed.locator("#run-state")).to_have_text("cancelled", timeout=10 * SECONDS)
+
+
+def test_a_waiting_run_shows_its_place_and_a_full_queue_is_explained(keyed: Page) -> None:
+    train, place = keyed.locator("#train-form button[type=submit]"), keyed.locator(".run-queue")
+    train.click()
+    give_key(keyed, "key of ada")
+    expect(keyed.locator("#run-state")).to_have_text("running", timeout=30 * SECONDS)
+    train.click()
+    expect(place).to_have_text(re.compile(r"next in line, starts in about \d+ (s|min|h)"))
+    train.click()
+    expect(place).to_have_text(re.compile(r"2nd in line, starts in about \d+ (s|min|h)"))
+    expect(keyed.locator(".run-list")).to_contain_text("2nd in line")
+    train.click()
+    expect(keyed.locator(".form-message")).to_contain_text("Not just now: 2 of your runs are waiting")
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])

@@ -1,0 +1,52 @@
+// @ts-check
+/** The key that a service with keys wants: asked for once, and kept in this browser until the service refuses it. */
+import { find, say } from "./dom.js";
+
+const NAME = "inkling-key";
+
+export class KeyDialog {
+  /** While it is open, whoever needs a key waits for the same one. @type {Promise<string> | null} */
+  #asking = null;
+
+  /** @param {HTMLDialogElement} root */
+  constructor(root) {
+    this.root = root;
+    this.field = find(root, "input", HTMLInputElement);
+    this.message = find(root, ".message", HTMLElement);
+    find(root, "[type=button]", HTMLButtonElement).addEventListener("click", () => root.close(""));
+  }
+
+  /** The key of an earlier visit; empty: there is none. */
+  get known() {
+    return storage()?.getItem(NAME) ?? "";
+  }
+
+  /** @param {string} refused  the key that was sent; empty: none was @returns {Promise<string>}  empty: none was given */
+  ask(refused) {
+    if (this.known === refused) storage()?.removeItem(NAME);
+    else if (this.known) return Promise.resolve(this.known); // it was given meanwhile, perhaps in another tab
+    this.#asking ??= this.#open(refused).finally(() => (this.#asking = null));
+    return this.#asking;
+  }
+
+  /** @param {string} refused */
+  async #open(refused) {
+    say(this.message, refused && "The service does not know this key.");
+    this.root.returnValue = "";
+    this.root.showModal();
+    await new Promise((resolve) => this.root.addEventListener("close", resolve, { once: true }));
+    const key = this.root.returnValue === "given" ? this.field.value.trim() : "";
+    this.field.value = "";
+    if (key) storage()?.setItem(NAME, key);
+    return key;
+  }
+}
+
+/** Where a browser keeps nothing, the page has the key until it is left. */
+function storage() {
+  try {
+    return localStorage;
+  } catch {
+    return null;
+  }
+}
