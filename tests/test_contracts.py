@@ -1,6 +1,7 @@
 """Promises about the project as a whole: its arrows, its documents, its lock, its compose file."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -9,38 +10,58 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from app.main import create_app
 from app.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 FIELDS = ("description", "examples")
-# Whoever is on the left may import whoever is on the right; jobs is the only one that speaks to DBOS.
+# Whoever is on the left may import whoever is on the right; jobs and claims alone speak to DBOS.
+QUEUE = {"app.jobs", "app.claims"}
 ARROWS: dict[str, set[str]] = {
-    "app.cli": {"app", "app.local", "app.logs", "app.settings", "app.supervisor", "app.worker", "model"},
-    "app.checkpoints": {"app.database"},
+    "app.backup": {"app.database", "app.settings"},
+    "app.checkpoints": {"app.database", "app.errors"},
+    "app.claims": {"app.database", "app.jobs", "app.schemas"},
+    "app.cli": {"app", "app.devices", "app.local", "app.settings", "app.supervisor", "app.worker", "model"},
     "app.database": set(),
     "app.dependencies": {"app.jobs", "app.predictor", "app.registry", "app.schemas", "app.settings"},
-    "app.errors": {"app.schemas"},
-    "app.jobs": {"app.database", "app.errors", "app.schemas", "model"},
+    "app.devices": set(),
+    "app.errors": {"app.database", "app.schemas"},
+    "app.feeds": {"app.database"},
+    "app.heartbeats": {"app.database"},
+    "app.jobs": {
+        *("app.database", "app.errors", "app.feeds", "app.heartbeats", "app.line", "app.registry", "app.schemas"),
+        *("app.settings", "model"),
+    },
     "app.lifeline": set(),
+    "app.line": set(),
     "app.local": {"app.settings", "model"},
     "app.logs": {"app.settings"},
     "app.main": {
-        *("app", "app.dependencies", "app.jobs", "app.lifeline", "app.predictor", "app.registry"),
+        *("app", "app.database", "app.dependencies", "app.jobs", "app.lifeline", "app.predictor", "app.registry"),
         *("app.routes", "app.settings", "model"),
     },
-    "app.predictor": {"app.errors", "app.registry", "model"},
-    "app.registry": {"app.database", "app.errors", "app.schemas", "model"},
+    "app.migrations": set(),
+    "app.predictor": {"app.database", "app.errors", "app.registry", "model"},
+    "app.registry": {"app.checkpoints", "app.database", "app.errors", "app.schemas", "model"},
     "app.routes": {
-        *("app.dependencies", "app.errors", "app.predictor", "app.registry", "app.schemas", "model"),
-        "app.jobs",
+        *("app.dependencies", "app.errors", "app.jobs", "app.line", "app.predictor", "app.registry", "app.schemas"),
+        *("app.users", "model"),
     },
     "app.schemas": {"model"},
     "app.settings": set(),
     "app.supervisor": set(),
-    "app.trainer": {"app", "app.checkpoints", "app.lifeline", "app.registry", "app.schemas", "app.settings", "model"},
-    "app.worker": {"app", "app.checkpoints", "app.lifeline", "app.schemas", "app.settings", "model"},
+    "app.trainer": {
+        *("app", "app.checkpoints", "app.database", "app.errors", "app.lifeline", "app.registry", "app.schemas"),
+        *("app.settings", "model"),
+    },
+    "app.upkeep": {"app", "app.checkpoints", "app.database", "app.heartbeats", "app.schemas", "app.settings"},
+    "app.users": {"app.dependencies", "app.errors", "app.line", "app.settings"},
+    "app.worker": {
+        *("app", "app.checkpoints", "app.database", "app.devices", "app.heartbeats", "app.lifeline", "app.schemas"),
+        *("app.settings", "app.upkeep"),
+    },
 }
 
 
@@ -68,10 +89,10 @@ def test_model_knows_neither_the_service_nor_web_nor_database(path: Path) -> Non
 
 @pytest.mark.parametrize("path", sorted((ROOT / "app").rglob("[!_]*.py")), ids=module)
 def test_arrows_in_the_service_point_one_way(path: Path) -> None:
-    name = "app.routes" if path.parent.name == "routes" else module(path)
+    name = next((group for group in ("app.routes", "app.migrations") if module(path).startswith(group)), module(path))
     ours = {imported for imported in imports(path) if imported.partition(".")[0] in ("app", "model")}
     assert {"model" if imported.startswith("model.") else imported for imported in ours} <= ARROWS[name]
-    assert (name == "app.jobs") == ("dbos" in imports(path))
+    assert (name in QUEUE) == ("dbos" in imports(path))
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:
@@ -157,13 +178,56 @@ def test_every_dependency_is_locked_and_justified() -> None:
         assert re.search(rf'"{re.escape(requirement)}",\s+# \w+', text), f"{requirement} says why it is needed"
 
 
-def test_compose_accepts_the_compose_file() -> None:
+@pytest.fixture(scope="module")
+def compose() -> list[str]:
     commands = (["docker", "compose"], ["docker-compose"])
-    compose = next((command for command in commands if runs([*command, "version"])), None)
-    if compose is None:
+    found = next((command for command in commands if runs([*command, "version"])), None)
+    if found is None:
         pytest.skip("no docker compose here")
-    for profile in ([], ["--profile", "gpu"]):
-        assert runs([*compose, *profile, "config", "--quiet"])
+    return found
+
+
+@pytest.mark.parametrize("profile", [None, "gpu", "cluster", "cluster-gpu"])
+def test_compose_accepts_the_compose_file(compose: list[str], profile: str | None) -> None:
+    assert runs([*compose, *(["--profile", profile] if profile else []), "config", "--quiet"])
+
+
+def test_the_plain_compose_command_starts_the_plain_service_alone(compose: list[str]) -> None:
+    services = composed(compose)["services"]
+    assert [name for name, service in services.items() if "profiles" not in service] == ["inkling"]
+    for name in ("balancer", "api", "worker", "postgres"):
+        assert "cluster" in services[name]["profiles"]
+    for name in ("balancer", "api", "worker-gpu", "postgres"):
+        assert "cluster-gpu" in services[name]["profiles"]
+
+
+def test_compose_has_as_many_replicas_as_asked_for(compose: list[str]) -> None:
+    settings = {"INKLING_API_REPLICAS": "3", "INKLING_WORKER_REPLICAS": "4"}
+    for environment, counts in (({}, (2, 2, 1)), (settings, (3, 4, 4))):
+        services = composed(compose, **environment)["services"]
+        assert counts == tuple(services[name]["deploy"]["replicas"] for name in ("api", "worker", "worker-gpu"))
+
+
+def test_compose_passes_on_settings_that_there_are(compose: list[str]) -> None:
+    for service in composed(compose, INKLING_API_KEYS='{"ada": "5ecret"}')["services"].values():
+        names = {name for name in service.get("environment", {}) if name.startswith("INKLING_")}
+        assert names <= {f"INKLING_{name.upper()}" for name in Settings.model_fields}
+        if names:
+            assert service["environment"]["INKLING_API_KEYS"] == '{"ada": "5ecret"}'
+
+
+def composed(compose: list[str], **environment: str) -> dict[str, Any]:
+    """The compose file as compose reads it, all profiles included."""
+    profiles = [part for name in ("gpu", "cluster", "cluster-gpu") for part in ("--profile", name)]
+    result = subprocess.run(
+        [*compose, *profiles, "config"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(yaml.safe_load(result.stdout))
 
 
 def runs(command: list[str]) -> bool:
