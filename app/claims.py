@@ -98,9 +98,17 @@ def serve(url: str, executor: str, place: WorkerInfo, train: Train) -> None:
     DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=POLL_SECONDS)
 
 
-def give_back(run: str) -> None:
-    """Puts a run that this worker has begun back into the queue; this is no attempt that failed."""
-    DBOS.resume_workflow(run, queue_name=QUEUE)
+def give_back(run: str, executor: str) -> None:
+    """Puts a run that the worker has begun back into the queue; this is no attempt that failed.
+
+    One that was cancelled or taken over meanwhile stays as it is; DBOS' own `resume_workflow` would revive it.
+    """
+    queue = _get_dbos_instance()._sys_db
+    statuses = queue.tables.workflow_status
+    begun = (statuses.c.workflow_uuid == run, statuses.c.status == "PENDING", statuses.c.executor_id == executor)
+    waiting = {"status": "ENQUEUED", "owner_xid": None, "started_at_epoch_ms": None, "recovery_attempts": 0}
+    with queue.engine.begin() as connection:
+        connection.execute(statuses.update().where(*begun).values(waiting))
 
 
 def take_over(executor: str) -> None:
@@ -112,6 +120,12 @@ def begun_by(executor: str) -> list[str]:
     """The runs that count as this worker's."""
     begun = DBOS.list_workflows(status="PENDING", executor_id=executor, load_input=False, load_output=False)
     return [status.workflow_id for status in begun]
+
+
+def holders() -> set[str]:
+    """The workers whom the runs in training count as theirs."""
+    begun = DBOS.list_workflows(name=WORKFLOW, status="PENDING", load_input=False, load_output=False)
+    return {status.executor_id for status in begun if status.executor_id}
 
 
 def ended(runs: list[str]) -> list[str]:

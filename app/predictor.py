@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from app.database import UNAVAILABLE
 from app.errors import NoModelError
 from app.registry import DEFAULT, Registry
 from model import network as net
@@ -88,8 +89,11 @@ class Predictor:
             model = self._registry.default()
             if model in (None, self._unloadable) or (self._default and self._default.id == model):
                 return
-            self._unloadable = model  # until it is loaded: one that cannot be is tried, and logged, once
-            self._default = self._warm(model)
+            try:
+                self._default = self._warm(model)
+            except CheckpointError:
+                self._unloadable = model  # it is tried, and logged, once
+                raise
             self._unloadable = None
         _log.info("model %s answers predictions now", model)
 
@@ -106,6 +110,8 @@ class Predictor:
     async def try_refresh(self) -> None:
         try:
             await asyncio.to_thread(self.refresh)
+        except UNAVAILABLE as error:
+            _log.warning("the default model is not known while the database does not answer: %s", error.args[0])
         except Exception:  # noqa: BLE001 - whatever is wrong with a new model, the old one goes on answering
             _log.exception("the default model cannot be loaded")
 

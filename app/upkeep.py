@@ -14,6 +14,7 @@ from app.schemas import WorkerInfo
 from app.settings import Settings
 
 SWEEP_SECONDS = 3600.0
+_NO_BEATS = -1  # of a worker that died before it had a row, or whose row is gone
 
 _log = logging.getLogger(__name__)
 
@@ -44,13 +45,19 @@ class Upkeep(threading.Thread):
         self._watch = Watch(settings.dead_seconds)
         self._unattended: set[str] = set()
         self._swept_at: float | None = None
+        self._serving = threading.Event()
         self._stopping = threading.Event()
 
     def run(self) -> None:
         self._join()
         while not self._stopping.wait(self._settings.heartbeat_seconds):
-            for duty in (self._beat, self._bury, self._attend, self._sweep):
+            self._do(self._beat)
+            for duty in (self._bury, self._attend, self._sweep) if self._serving.is_set() else ():
                 self._do(duty)
+
+    def attend_to_queue(self) -> None:
+        """The queue is open by now; until then it could only show that it lives."""
+        self._serving.set()
 
     def stop(self) -> None:
         """The others need not wait until this worker looks dead."""
@@ -63,6 +70,8 @@ class Upkeep(threading.Thread):
         except UNAVAILABLE as error:
             self._watch.forget()
             _log.warning("the database does not answer: %s", error.args[0])
+        except Exception:  # noqa: BLE001 - a worker without upkeep would live on as one of the dead
+            _log.exception("upkeep failed")
 
     def _join(self) -> None:
         self._do(lambda: self._heartbeats.join(self._executor, **self._place.model_dump()))
@@ -74,12 +83,14 @@ class Upkeep(threading.Thread):
             self._join()
 
     def _bury(self) -> None:
-        counts = self._heartbeats.counts()
+        silent = dict.fromkeys(claims.holders(), _NO_BEATS)
+        counts = {**silent, **self._heartbeats.counts()}
         counts.pop(self._executor, None)
         for executor in self._watch.dead(counts, time.monotonic()):
             _log.warning("worker %s is dead; its run goes on elsewhere", executor)
             claims.take_over(executor)
-            self._heartbeats.leave(executor)
+            if not claims.begun_by(executor):  # else it could not be handed on, on a full disk say
+                self._heartbeats.leave(executor)
 
     def _attend(self) -> None:
         """A run that counts as this worker's, but that nobody here trains, goes back into the queue.
@@ -89,7 +100,7 @@ class Upkeep(threading.Thread):
         unattended = set(claims.begun_by(self._executor)) - self._worker.runs
         for run in unattended & self._unattended:
             _log.warning("run %s was left behind; it is queued again", run)
-            claims.give_back(run)
+            claims.give_back(run, self._executor)
         self._unattended = unattended
 
     def _sweep(self) -> None:

@@ -47,10 +47,11 @@ def main() -> None:
     retrying(database.migrate, seconds=START_SECONDS)
     checkpoints, heartbeats = Checkpoints(database), Heartbeats(database)
     place = WorkerInfo(host=socket.gethostname(), slot=slot.number, device=slot.device.name)
-    worker = Worker(checkpoints, slot.device)
+    worker = Worker(checkpoints, slot)
     upkeep = Upkeep(slot.executor, place, worker, heartbeats, checkpoints, settings)
     upkeep.start()
     claims.serve(settings.database, slot.executor, place, worker.train)
+    upkeep.attend_to_queue()
     _log.info("slot %d, on %s, waits for runs", slot.number, slot.device.name)
     stop.wait()
     worker.stop()
@@ -101,9 +102,9 @@ def _executor(lock: TextIO, number: int) -> str:
 class Worker:
     """Trains one run at a time."""
 
-    def __init__(self, checkpoints: Checkpoints, device: Device) -> None:
+    def __init__(self, checkpoints: Checkpoints, slot: Slot) -> None:
         self.runs: set[str] = set()  # those that this process has begun, one of them in training
-        self._checkpoints, self._device = checkpoints, device
+        self._checkpoints, self._slot = checkpoints, slot
         self._turn = asyncio.Lock()  # the queue's limit does not hold for a run that is taken up again
         self._trainer: asyncio.subprocess.Process | None = None
         self._stopping = threading.Event()
@@ -132,7 +133,7 @@ class Worker:
             str(attempt),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=_environment(self._device),
+            env=_environment(self._slot.device),
             start_new_session=True,
         )
         superseded = False
@@ -188,8 +189,9 @@ class Worker:
             while self.runs and time.monotonic() < deadline:
                 time.sleep(0.02)
         self.abandon()
-        for run in self.runs:
-            claims.give_back(run)
+        with contextlib.suppress(*UNAVAILABLE):  # then the others find this worker dead
+            for run in tuple(self.runs):
+                claims.give_back(run, self._slot.executor)
 
 
 def _kill(trainer: asyncio.subprocess.Process) -> None:
@@ -215,11 +217,15 @@ class _PeakMemory:
             self.bytes = 1024 * int(self._status.read_text().partition("VmHWM:")[2].split()[0])
 
 
+# The kernel's way when a machine has no memory left, and XLA's when it is given none.
+_MEMORY_SIGNALS = (signal.SIGKILL, signal.SIGABRT)
+
+
 def _crash(status: int, peak_bytes: int) -> str:
     if status >= 0:
         return f"the training process ended with exit status {status}"
     said = f"the training process ended by signal {signal.Signals(-status).name}"
-    if status != -signal.SIGKILL:
+    if -status not in _MEMORY_SIGNALS:
         return said
     machine_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return (

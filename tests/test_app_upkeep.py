@@ -1,0 +1,85 @@
+"""What the torture test has found, each by itself: upkeep outlasts a slow start, a stop revives no run."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from app.checkpoints import Checkpoints
+from app.database import Database
+from app.heartbeats import Heartbeats
+from app.predictor import Predictor
+from app.registry import Registry
+from app.schemas import WorkerInfo
+from app.settings import Settings
+from app.upkeep import Upkeep
+from app.worker import STOP_SECONDS
+from tests.processes import SMALL_SPEC, serving, wait_for
+from tests.test_app_registry import publish
+
+PLACE = WorkerInfo(host="host", slot=0, device="CPU")
+
+
+class Idle:
+    """A worker that has begun nothing."""
+
+    def __init__(self) -> None:
+        self.runs: set[str] = set()
+
+    def abandon(self) -> None:
+        raise AssertionError("nobody took it for dead")
+
+
+def test_a_worker_shows_that_it_lives_however_long_the_queue_takes_to_open(
+    database: Database, checkpoints: Checkpoints
+) -> None:
+    heartbeats = Heartbeats(database)
+    settings = Settings(heartbeat_seconds=0.05, dead_seconds=1.0)
+    upkeep = Upkeep("host/0", PLACE, Idle(), heartbeats, checkpoints, settings)
+    upkeep.start()
+    wait_for(lambda: heartbeats.counts().get("host/0", 0) > 5, 10)
+    upkeep.stop()
+    upkeep.join(10)
+    assert heartbeats.counts() == {}
+
+
+def test_a_run_that_is_cancelled_while_its_worker_stops_stays_cancelled(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        run = service.get("/train")["runs"][0]["id"]  # the service's own first
+        wait_for(lambda: service.get(f"/train/{run}")["progress"] is not None)
+        (worker,), (trainer,) = service.pids("app.worker"), service.pids("app.trainer")
+        os.kill(trainer, signal.SIGSTOP)  # the worker waits for its last checkpoint
+        os.kill(worker, signal.SIGTERM)
+        time.sleep(0.2)
+        os.kill(worker, signal.SIGSTOP)  # so long that it has no time left to hear of the cancelling
+        assert service.http.post(f"/train/{run}/cancel").status_code == 202
+        time.sleep(STOP_SECONDS)
+        os.kill(worker, signal.SIGCONT)
+        wait_for(lambda: worker not in service.pids("app.worker"))
+        assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
+        assert service.get(f"/train/{run}")["state"] == "cancelled"
+
+
+class Interrupted(Registry):
+    """Loses its database between two looks, once."""
+
+    broken = True
+
+    def parameters(self, name: str) -> tuple[str, bytes]:
+        if self.broken:
+            self.broken = False
+            raise sa.exc.OperationalError("SELECT", {}, Exception("the server closed the connection"))
+        return super().parameters(name)
+
+
+def test_a_default_that_could_not_be_read_in_an_outage_is_read_after_it(database: Database) -> None:
+    registry = Interrupted(database)
+    model = publish(registry, "run", 0.9)
+    predictor = Predictor(registry)
+    with pytest.raises(sa.exc.OperationalError):
+        predictor.refresh()
+    predictor.refresh()
+    assert predictor.default.id == model
