@@ -1,15 +1,21 @@
-# make serve | test | lint | lock. Everything is set up in .venv/ from locks/; DEVICE=cuda12 or cuda13 adds a GPU.
+# make serve | test | torture | lint | lock. Everything is set up in .venv/ from locks/; DEVICE=cuda12 or cuda13 adds a GPU.
 PYTHON ?= python3
 DEVICE ?= cpu
 BIN := .venv/bin
 
-.PHONY: serve test lint lock clean
+.PHONY: serve test torture lint lock clean
 
 serve: .venv/$(DEVICE)
 	$(BIN)/inkling serve
 
 test: .venv/dev
 	$(BIN)/pytest
+
+# Minutes each; a full disk is among the faults where this may mount one, as root. TORTURE="--seed 7 --runs 200" varies it.
+torture: .venv/dev
+	@status=0; for database in sqlite postgresql; do \
+		$(BIN)/python -m tests.torture --database $$database $(TORTURE) || status=1; \
+	done; exit $$status
 
 lint: .venv/dev
 	$(BIN)/ruff check
