@@ -49,9 +49,9 @@ class Checkpoints:
             return list(connection.scalars(sa.select(_checkpoints.c.run)))
 
     def delete(self, run: str, attempt: int | None = None) -> None:
-        """Ends the attempt; without one, whichever there is. A newer attempt stays as it is."""
+        """Of an attempt that has ended, or without one, of a run that has. A newer attempt's stays as it is."""
         with self._database.writing() as connection:
-            end_attempt(connection, run, attempt)
+            connection.execute(_checkpoints.delete().where(*_of(run, attempt)))
 
 
 def require_attempt(connection: sa.Connection, run: str, attempt: int) -> None:
@@ -61,8 +61,10 @@ def require_attempt(connection: sa.Connection, run: str, attempt: int) -> None:
         raise SupersededError(run, attempt)
 
 
-def end_attempt(connection: sa.Connection, run: str, attempt: int | None = None) -> None:
-    connection.execute(_checkpoints.delete().where(*_of(run, attempt)))
+def end_attempt(connection: sa.Connection, run: str) -> None:
+    """Within a transaction: whatever is under way is refused from now on; the checkpoint stays."""
+    ended = _checkpoints.update().where(_checkpoints.c.run == run)
+    connection.execute(ended.values(attempt=_checkpoints.c.attempt + 1))
 
 
 def _of(run: str, attempt: int | None) -> list[sa.ColumnElement[bool]]:

@@ -5,6 +5,7 @@ file that speaks to DBOS.
 """
 
 import asyncio
+import hashlib
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, WorkflowSerializationFormat, WorkflowStatus
 
-from app.database import Database, prepare_file, queue_url
+from app.checkpoints import Checkpoints
+from app.database import UNAVAILABLE, Database, prepare_file, queue_url
 from app.errors import QueueFullError, RunEndedError, RunNotFoundError, TooManyRunsError
 from app.feeds import Event, Feed
 from app.heartbeats import Heartbeats
@@ -42,6 +44,7 @@ _STATES = {
     "PENDING": RunState.RUNNING,
     "CANCELLED": RunState.CANCELLED,
 }
+_CUT_SHORT = {"CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
 
 
 def prepare(url: str) -> None:
@@ -74,7 +77,7 @@ class Jobs:
             retry_connection_errors=False,  # a request says at once that the database is away
         )
         self._database, self._registry, self._settings = database, registry, settings
-        self._heartbeats = Heartbeats(database)
+        self._heartbeats, self._checkpoints = Heartbeats(database), Checkpoints(database)
         self._feeds: dict[str, Feed] = {}
 
     def close(self) -> None:
@@ -84,12 +87,17 @@ class Jobs:
         self, spec: TrainSpec, *, user: str = NOBODY, priority: Priority = "normal", run: str | None = None
     ) -> Run:
         """Queues a run; the same id twice is one run. Raises QueueFullError and TooManyRunsError."""
-        run_id = run or new_run_id()
+        run_id, now = run or new_run_id(), datetime.now(UTC)
         await asyncio.to_thread(self._enqueue, spec, user, priority, run_id)
-        return await self.run(run_id)
+        try:
+            return await self.run(run_id)
+        except UNAVAILABLE:  # it is in the queue all the same: who hears otherwise asks again
+            return Run(id=run_id, name=spec.name, state=RunState.QUEUED, created_at=now, spec=spec, history=[])
 
     def _enqueue(self, spec: TrainSpec, user: str, priority: Priority, run: str) -> None:
         with self._database.writing("queue"):  # what was counted is true until the run is in the queue
+            if self._client.list_workflows(workflow_ids=[run], load_input=False, load_output=False):
+                return
             waiting, running = _line(self._client.list_workflows(**_ACTIVE_ONLY))
             self._check_limits(waiting, user)
             examples = examples_left(TRAIN_EXAMPLES, spec.validation_split)
@@ -126,7 +134,7 @@ class Jobs:
 
     async def run(self, run: str) -> Run:
         status = await self._status(run)
-        snapshot = await (self._replay if _state(status) == RunState.CANCELLED else self._snapshot)(run)
+        snapshot = await (self._replay if status.status in _CUT_SHORT else self._snapshot)(run)
         line = await self._read_line()
         waits = await self._expected_waits(line) if line.position(run) else {}
         return Run(**_summary(status, line, waits, snapshot), history=snapshot["history"])
@@ -152,6 +160,7 @@ class Jobs:
         if not await asyncio.to_thread(self._registry.renounce, run):
             raise RunEndedError(run, RunState.SUCCEEDED)
         await self._client.cancel_workflow_async(run)
+        await asyncio.to_thread(self._checkpoints.delete, run)
         cancelled = await self.run(run)
         if cancelled.state != RunState.CANCELLED:
             raise RunEndedError(run, cancelled.state)
@@ -212,7 +221,7 @@ class Jobs:
         return await self._client.get_event_async(run, SNAPSHOT, timeout_seconds=0) or empty_snapshot()
 
     async def _replay(self, run: str) -> dict[str, Any]:
-        """The snapshot of a cancelled run, whose worker could save no last one, from its whole stream."""
+        """The snapshot of a run whose worker could save no last one, from its whole stream."""
         snapshot = await self._snapshot(run)
         async for event in self.events(run):
             add_event(snapshot, event.kind, event.data)
@@ -256,6 +265,11 @@ def add_event(snapshot: dict[str, Any], kind: str, data: dict[str, Any]) -> None
     else:
         earlier = [epoch for epoch in snapshot["history"] if epoch["epoch"] < data["epoch"]]
         snapshot["history"] = [*earlier, data]
+
+
+def run_id_of(user: str, key: str) -> str:
+    """The same for a user's same key, so that a request that is sent again queues nothing again."""
+    return hashlib.sha256(f"{user}\n{key}".encode()).hexdigest()[:20]
 
 
 def new_run_id() -> str:

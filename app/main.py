@@ -5,6 +5,7 @@ python -m app.main --fd N serves on the listening socket that the parent process
 
 import argparse
 import asyncio
+import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ from model.presets import PRESETS
 
 STATIC = Path(__file__).parent.parent / "static"
 FIRST_PRESET = "quick"
+OPEN_FILES = 65_536
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
@@ -121,7 +123,15 @@ def main() -> None:
     settings = Settings()
     logs.configure("api", settings)
     end_with_parent()
+    _allow_many_connections()
     Server(create_app(settings)).run(sockets=[listening])
+
+
+def _allow_many_connections() -> None:
+    """Each is an open file, of which many systems allow a process 1,024 until it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 if __name__ == "__main__":

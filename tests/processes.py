@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +26,18 @@ LONG_SPEC = {**SMALL_SPEC, "name": "long", "epochs": 1000, "batch_size": 10}
 
 
 class Service:
-    """A running `inkling serve`. Its processes are known by an environment variable that all of them inherit."""
+    """A running `inkling`. Its processes are known by an environment variable that all of them inherit."""
 
     def __init__(self, process: "subprocess.Popen[str]", url: str, mark: str) -> None:
         self.process, self.url, self._mark = process, url, mark
         self.http = httpx2.Client(base_url=url, timeout=30)
 
+    def close(self) -> None:
+        self.http.close()
+
     def pids(self, module: str = "") -> list[int]:
-        """The living processes whose command line has the module's name."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if self._mark in (folder / "environ").read_text() and module in (folder / "cmdline").read_text():
-                    found.append(int(folder.name))
-            except OSError:
-                continue  # ended meanwhile
-        return found
+        """Its living processes whose command line has the module's name."""
+        return marked(self._mark, module)
 
     def kill(self, module: str) -> None:
         """kill -9, as the machine's out-of-memory killer would."""
@@ -70,25 +66,55 @@ class Service:
 
 
 @contextmanager
-def serving(data_dir: Path, **settings: str) -> Iterator[Service]:
-    """`inkling serve` on a free loopback port; afterwards no process of it is left."""
-    mark = f"INKLING_TEST_MARK={secrets.token_hex(8)}"
-    environment = {**os.environ, "INKLING_DATA_DIR": str(data_dir), "INKLING_PORT": "0", **settings}
-    environment |= {"INKLING_TEST_MARK": mark.partition("=")[2]}
-    command = (sys.executable, "-m", "app.cli", "serve")
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    url = re.search(r"http://\S+", process.stdout.readline())
-    assert url is not None, "serve says where it listens"
-    service = Service(process, url[0], mark)
-    try:
+def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator[Service]:
+    """`inkling serve`, or `api`, on a free loopback port; afterwards no process of it is left."""
+    with _inkling(command, data_dir, {"INKLING_PORT": "0", **settings}) as (process, mark):
+        assert process.stdout is not None
+        url = re.search(r"http://\S+", process.stdout.readline())
+        assert url is not None, "it says where it listens"
+        with closing(Service(process, url[0], mark)) as service:
+            yield service
+
+
+@contextmanager
+def working(data_dir: Path, **settings: str) -> Iterator[Service]:
+    """`inkling worker`."""
+    with (
+        _inkling("worker", data_dir, settings) as (process, mark),
+        closing(Service(process, "http://127.0.0.1:9", mark)) as service,
+    ):
         yield service
+
+
+@contextmanager
+def _inkling(command: str, data_dir: Path, settings: dict[str, str]) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    mark = secrets.token_hex(8)
+    environment = {**os.environ, "INKLING_DATA_DIR": str(data_dir), **settings, "INKLING_TEST_MARK": mark}
+    arguments = (sys.executable, "-m", "app.cli", command)
+    process = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process, mark
     finally:
-        service.http.close()
         process.terminate()
         process.wait(20)
         process.stdout.close()
-        wait_for(lambda: not service.pids())
+        wait_for(lambda: not marked(mark))
+
+
+def marked(mark: str, module: str = "") -> list[int]:
+    """The living processes with the mark in their environment, and in their command line the module's name."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (
+                f"INKLING_TEST_MARK={mark}" in (folder / "environ").read_text()
+                and module in (folder / "cmdline").read_text()
+            ):
+                found.append(int(folder.name))
+        except OSError:
+            continue  # ended meanwhile
+    return found
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:

@@ -66,6 +66,17 @@ def test_a_run_is_accepted_with_its_location(service: Service) -> None:
     assert service.ended(body["id"])["state"] == "succeeded"
 
 
+def test_a_request_that_is_sent_again_with_its_key_queues_one_run(service: Service) -> None:
+    headers = {"Idempotency-Key": "a client's own"}
+    answers = [service.http.post("/train", json=SMALL_SPEC, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[0].json()["id"] == answers[1].json()["id"]
+    other = service.http.post("/train", json=SMALL_SPEC, headers={"Idempotency-Key": "another"}).json()["id"]
+    assert other != answers[0].json()["id"]
+    for run in (answers[0].json()["id"], other):
+        assert service.ended(run)["state"] == "succeeded"
+
+
 def test_a_dry_run_tells_what_a_run_would_be_and_queues_nothing(service: Service) -> None:
     before = service.get("/train?limit=1")
     response = service.http.post("/train?dry_run=true", json={"epochs": 10})

@@ -31,8 +31,8 @@ ARROWS: dict[str, set[str]] = {
     "app.feeds": {"app.database"},
     "app.heartbeats": {"app.database"},
     "app.jobs": {
-        *("app.database", "app.errors", "app.feeds", "app.heartbeats", "app.line", "app.registry", "app.schemas"),
-        *("app.settings", "model"),
+        *("app.checkpoints", "app.database", "app.errors", "app.feeds", "app.heartbeats", "app.line"),
+        *("app.registry", "app.schemas", "app.settings", "model"),
     },
     "app.lifeline": set(),
     "app.line": set(),
@@ -54,7 +54,7 @@ ARROWS: dict[str, set[str]] = {
     "app.supervisor": set(),
     "app.trainer": {
         *("app", "app.checkpoints", "app.database", "app.errors", "app.lifeline", "app.registry", "app.schemas"),
-        *("app.settings", "model"),
+        *("app.registry", "app.schemas", "app.settings", "model"),
     },
     "app.upkeep": {"app", "app.checkpoints", "app.database", "app.heartbeats", "app.schemas", "app.settings"},
     "app.users": {"app.dependencies", "app.errors", "app.line", "app.settings"},

@@ -9,6 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.dependencies import ExistingRun, JobsDep, RunId, SettingsDep
 from app.errors import describe
+from app.jobs import run_id_of
 from app.line import Priority
 from app.schemas import DryRun, LayerSummary, Run, RunList
 from app.users import UserDep, may_change, require_priority
@@ -37,13 +38,20 @@ async def train(
     priority: Annotated[
         Priority, Query(description="low waits for all others; high passes them, for priority users", examples=["low"])
     ] = "normal",
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            max_length=200, description="Your name for the request: sent again, it queues no more", examples=["7f3a"]
+        ),
+    ] = None,
 ) -> Run | DryRun:
     """Queues a training. Every field may be left out: `{}` trains the tutorial network. Users take turns."""
     if dry_run:
         response.status_code = HTTPStatus.OK
         return _dry_run(request.spec())
     require_priority(user, priority, settings)
-    run = await jobs.enqueue(request.spec(), user=user, priority=priority)
+    run_id = idempotency_key and run_id_of(user, idempotency_key)
+    run = await jobs.enqueue(request.spec(), user=user, priority=priority, run=run_id)
     response.headers["Location"] = f"/train/{run.id}"
     return run
 

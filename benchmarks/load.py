@@ -1,0 +1,230 @@
+"""How the service bears a class: whom the queue serves, and what a thousand watchers of one run cost.
+
+    python benchmarks/load.py fairness --runs 200 --users 30
+    python benchmarks/load.py watchers --watchers 1000 --seconds 30
+
+Both start a service of their own, on loopback, with its data in a temporary folder. INKLING_DATABASE_URL chooses its
+database, as everywhere.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import httpx
+from dbos import DBOSClient
+
+from app.database import queue_url
+from app.jobs import STREAM
+from app.settings import Settings
+
+TINY = {
+    "network": [{"type": "flatten"}, {"type": "dense", "units": 10, "activation": "softmax"}],
+    "batch_size": 1000,
+    "epochs": 1,
+}
+LONG = {**TINY, "name": "watched", "batch_size": 10, "epochs": 1000}
+POLL_SECONDS = 0.5
+REFERENCE_POLL_SECONDS = 0.005
+START_SECONDS = 90.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    commands = parser.add_subparsers(required=True)
+    fairness = commands.add_parser("fairness", help="runs queued by users of very different appetite")
+    fairness.add_argument("--runs", type=int, default=200)
+    fairness.add_argument("--users", type=int, default=30)
+    fairness.add_argument("--workers", type=int, default=2)
+    fairness.set_defaults(measure=measure_fairness)
+    watchers = commands.add_parser("watchers", help="event streams of one run, all open at once")
+    watchers.add_argument("--watchers", type=int, default=1000)
+    watchers.add_argument("--seconds", type=float, default=30.0)
+    watchers.set_defaults(measure=measure_watchers)
+    arguments = parser.parse_args()
+    arguments.measure(arguments)
+
+
+class Service(NamedTuple):
+    """A running service; its API process is known by its command line."""
+
+    url: str
+    data_dir: Path
+    process: "subprocess.Popen[str]"
+
+    def api_pid(self) -> int:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return next(int(pid) for pid in children if "app.main" in Path(f"/proc/{pid}/cmdline").read_text())
+
+
+@contextmanager
+def serving(**settings: str) -> Iterator[Service]:
+    """Once its first model is ready, so that nothing else is in the queue."""
+    with TemporaryDirectory(prefix="inkling-load-") as folder:
+        environment = {**os.environ, "INKLING_DATA_DIR": folder, "INKLING_PORT": "0", "INKLING_LOG_LEVEL": "ERROR"}
+        command = [sys.executable, "-m", "app.cli", "serve"]
+        process = subprocess.Popen(command, env={**environment, **settings}, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        try:
+            url = re.search(r"http://\S+", process.stdout.readline())
+            assert url is not None, "serve says where it listens"
+            wait_until_ready(url[0])
+            yield Service(url[0], Path(folder), process)
+        finally:
+            process.terminate()
+            process.wait(20)
+            process.stdout.close()
+
+
+def wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while httpx.get(f"{url}/readyz").status_code != 200:
+        assert time.monotonic() < deadline, f"not ready within {START_SECONDS:.0f} s"
+        time.sleep(0.2)
+
+
+def measure_fairness(arguments: argparse.Namespace) -> None:
+    """Some users ask for one run, some for twenty; whoever waits must not wait for another's twentieth."""
+    users = [f"user {number:02}" for number in range(arguments.users)]
+    keys = {user: f"key of {user}" for user in users}
+    limits = {"INKLING_MAX_QUEUED_RUNS": "10000", "INKLING_MAX_QUEUED_RUNS_PER_USER": "10000"}
+    settings = {"INKLING_API_KEYS": json.dumps(keys), "INKLING_WORKERS": str(arguments.workers), **limits}
+    with serving(**settings) as service, httpx.Client(base_url=service.url, timeout=60) as http:
+        started = time.monotonic()
+        owners = queue_runs(http, keys, arguments.runs)
+        queued_seconds = time.monotonic() - started
+        runs = wait_for_all(http, len(owners))
+    turns = sorted((run["started_at"], owners[run["id"]]) for run in runs if run["id"] in owners)
+    asked = [list(owners.values()).count(user) for user in users]
+    waits = waits_of_first_runs(runs, owners)
+    print(f"{len(owners)} runs of {len(users)} users, {min(asked)} to {max(asked)} each, {arguments.workers} workers")
+    print(f"queued in {queued_seconds:.1f} s; all {len(turns)} ended after {time.monotonic() - started:.0f} s")
+    print(f"largest difference in runs served between two users who both waited: {largest_lead(turns, owners)}")
+    print(f"wait for a user's first run: {min(waits):.1f} to {max(waits):.1f} s, median {statistics.median(waits):.1f}")
+
+
+def queue_runs(http: httpx.Client, keys: dict[str, str], count: int) -> dict[str, str]:
+    """The user who asked for each run. The greedy ask first, all at once: the worst case for the others."""
+    draw = random.Random(0)
+    weights = [draw.paretovariate(1.0) for _ in keys]
+    wanted = [*keys, *draw.choices([*keys], weights, k=count - len(keys))]
+    owners = {}
+    for user in sorted(wanted, key=lambda user: -wanted.count(user)):
+        answer = http.post("/train", json=TINY, headers={"Authorization": f"Bearer {keys[user]}"})
+        assert answer.status_code == 202, answer.text
+        owners[answer.json()["id"]] = user
+    return owners
+
+
+def wait_for_all(http: httpx.Client, count: int) -> list[dict[str, Any]]:
+    while True:
+        runs: list[dict[str, Any]] = []
+        offset: int | None = 0
+        while offset is not None:
+            page = http.get("/train", params={"limit": 100, "offset": offset}).json()
+            runs, offset = runs + page["runs"], page["next_offset"]
+        if sum(run["state"] == "succeeded" for run in runs) > count:  # and the service's own first one
+            return runs
+        time.sleep(5 * POLL_SECONDS)
+
+
+def largest_lead(turns: list[tuple[str, str]], owners: dict[str, str]) -> int:
+    """Over all moments and pairs of users who both still wait: by how many runs one is ahead of the other."""
+    left, served, lead = defaultdict(int), defaultdict(int), 0
+    for user in owners.values():
+        left[user] += 1
+    for _, user in turns:
+        left[user] -= 1
+        served[user] += 1
+        waiting = [served[other] for other, count in left.items() if count]
+        lead = max([lead, *(served[user] - count for count in waiting)])
+    return lead
+
+
+def waits_of_first_runs(runs: list[dict[str, Any]], owners: dict[str, str]) -> list[float]:
+    first: dict[str, float] = {}
+    for run in runs:
+        if user := owners.get(run["id"]):
+            wait = seconds_of(run["started_at"]) - seconds_of(run["created_at"])
+            first[user] = min(wait, first.get(user, wait))
+    return [*first.values()]
+
+
+def seconds_of(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def measure_watchers(arguments: argparse.Namespace) -> None:
+    with serving() as service:
+        run = httpx.post(f"{service.url}/train", json=LONG).json()["id"]
+        asyncio.run(watch(service, run, arguments.watchers, arguments.seconds))
+
+
+async def watch(service: Service, run: str, count: int, seconds: float) -> None:
+    """Every arrival is compared with when a reader of the database itself saw the same event first."""
+    written: dict[int, float] = {}
+    arrivals: list[dict[int, float]] = [{} for _ in range(count)]
+    reference = asyncio.create_task(read_database(service, run, written))
+    tasks = [asyncio.create_task(read_stream(service.url, run, seen)) for seen in arrivals]
+    await asyncio.sleep(5.0)  # all are connected, and have caught up
+    first, cpu, began = max(written), cpu_seconds(service.api_pid()), time.monotonic()
+    await asyncio.sleep(seconds)
+    cpu, last = cpu_seconds(service.api_pid()) - cpu, max(written) - 2
+    for task in (reference, *tasks):
+        task.cancel()
+    events = range(first + 1, last)
+    delays = sorted(seen[event] - written[event] for seen in arrivals for event in events if event in seen)
+    missed = count * len(events) - len(delays)
+    took = time.monotonic() - began
+    print(f"{count} watchers of one run, {took:.0f} s, {len(events) / took:.1f} events/s each, {missed} missed")
+    percentiles = [delays[int(share * (len(delays) - 1))] for share in (0.5, 0.95, 0.99, 1.0)]
+    print("delay behind the database, s: " + "p50 {:.3f}, p95 {:.3f}, p99 {:.3f}, most {:.3f}".format(*percentiles))
+    print(f"CPU of the API process: {100 * cpu / took:.0f} % of a core, {1e6 * cpu / len(delays):.0f} µs an event sent")
+
+
+async def read_database(service: Service, run: str, written: dict[int, float]) -> None:
+    url = os.environ.get("INKLING_DATABASE_URL") or Settings(data_dir=service.data_dir).database
+    client = DBOSClient(system_database_url=queue_url(url))
+    try:
+        stream = client.read_stream_async(run, STREAM, polling_interval_sec=REFERENCE_POLL_SECONDS)
+        async for _ in stream:
+            written[len(written)] = time.monotonic()
+    finally:
+        client.destroy()
+
+
+async def read_stream(url: str, run: str, seen: dict[int, float]) -> None:
+    """A bare socket: the reader must cost little beside what it measures."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(f"GET /train/{run}/events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        async for line in reader:
+            if line.startswith(b"id: "):
+                seen[int(line[4:])] = time.monotonic()
+    finally:
+        writer.close()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of all the threads of a process, in user and system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""What becomes of a run whose worker dies, sleeps, stops or loses its database: it ends once, with the same bits."""
+
+import os
+import re
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.checkpoints import Checkpoints
+from app.database import Database
+from tests.postgresql import Postgresql
+from tests.processes import LONG_SPEC, SMALL_SPEC, Service, serving, wait_for, working
+
+# Seconds of training, in many chunks.
+SPEC = {**SMALL_SPEC, "batch_size": 50, "epochs": 12}
+QUICK = {
+    "INKLING_HEARTBEAT_SECONDS": "0.5",
+    "INKLING_DEAD_SECONDS": "2",
+    "INKLING_CHECKPOINT_SECONDS": "0.2",
+}
+
+
+class Cluster:
+    """An API, and workers that share nothing with it or each other but the database."""
+
+    def __init__(self, api: Service, folder: Path, url: str, database: Database) -> None:
+        self.api, self.folder, self._url = api, folder, url
+        self._workers = count()
+        self.checkpoints = Checkpoints(database)
+
+    def worker(self, folder: Path | None = None) -> AbstractContextManager[Service]:
+        """On a machine of its own, or one that had a worker before."""
+        folder = folder or self.folder / f"worker-{next(self._workers)}"
+        return working(folder, INKLING_DATABASE_URL=self._url, **QUICK)
+
+    def saved_run(self, spec: dict[str, Any] = SPEC) -> str:
+        """A run that is being trained, and has a checkpoint."""
+        run = self.api.train(**spec)
+        wait_for(lambda: self.checkpoints.load(run) is not None)
+        return run
+
+    def file_of(self, ended: dict[str, Any]) -> bytes:
+        """The one model that the run has published."""
+        assert ended["state"] == "succeeded", ended
+        models = [model for model in self.api.get("/models")["models"] if model["run"] == ended["id"]]
+        assert [model["id"] for model in models] == [ended["model"]]
+        return self.api.http.get(f"/models/{ended['model']}/download").content
+
+    @cached_property
+    def undisturbed(self) -> bytes:
+        with self.worker():
+            return self.file_of(self.api.ended(self.api.train(**SPEC)))
+
+
+@contextmanager
+def cluster_on(url: str, folder: Path) -> Iterator[Cluster]:
+    with serving(folder / "api", "api", INKLING_DATABASE_URL=url) as api, closing(Database(url)) as database:
+        api.http.post("/train/first-0/cancel")
+        yield Cluster(api, folder, url, database)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp(request.param)
+    url = f"sqlite:///{folder / 'inkling.db'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql").new_database()
+    with cluster_on(url, folder) as cluster:
+        yield cluster
+
+
+def test_a_dead_workers_run_goes_on_at_another_from_its_checkpoint(cluster: Cluster) -> None:
+    with cluster.worker() as first, cluster.worker():
+        run = cluster.saved_run()
+        wait_for(lambda: cluster.api.get(f"/train/{run}")["worker"] is not None)
+        worker = cluster.api.get(f"/train/{run}")["worker"]
+        first.process.kill()
+        ended = cluster.api.ended(run)
+    assert (worker["slot"], worker["device"]) == (0, "CPU")
+    assert [epoch["epoch"] for epoch in ended["history"]] == list(range(1, SPEC["epochs"] + 1))
+    assert cluster.file_of(ended) == cluster.undisturbed
+    assert cluster.checkpoints.runs() == []
+
+
+def test_a_worker_that_slept_through_its_replacement_does_no_harm(cluster: Cluster) -> None:
+    with cluster.worker() as first:
+        run = cluster.saved_run()
+        sleepers = first.pids()
+        send(sleepers, signal.SIGSTOP)
+        with cluster.worker():
+            ended = cluster.api.ended(run)
+        send(sleepers, signal.SIGCONT)
+        wait_for(lambda: not first.pids("app.trainer"), 10)
+        assert cluster.file_of(cluster.api.ended(run)) == cluster.file_of(ended) == cluster.undisturbed
+        assert cluster.checkpoints.runs() == []
+        assert cluster.api.ended(cluster.api.train(**SMALL_SPEC))["state"] == "succeeded"  # by the one that woke
+
+
+def test_a_worker_that_wakes_while_its_replacement_trains_gives_way(cluster: Cluster) -> None:
+    with cluster.worker() as first:
+        run = cluster.saved_run()
+        sleepers = first.pids()
+        send(sleepers, signal.SIGSTOP)
+        with cluster.worker() as second:
+            wait_for(lambda: bool(second.pids("app.trainer")))
+            send(sleepers, signal.SIGCONT)
+            wait_for(lambda: not first.pids("app.trainer"), 10)
+            assert cluster.file_of(cluster.api.ended(run)) == cluster.undisturbed
+
+
+def send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
+def test_a_stopped_worker_saves_a_last_checkpoint_and_hands_its_run_on(cluster: Cluster) -> None:
+    with cluster.worker() as first:
+        run = cluster.saved_run()
+        before = cluster.checkpoints.load(run)
+        started = time.monotonic()
+        first.process.terminate()
+        assert first.process.wait(12) == 0
+        assert time.monotonic() - started < 10.0
+    assert cluster.checkpoints.load(run) != before
+    assert cluster.api.get(f"/train/{run}")["state"] == "queued"
+    with cluster.worker():
+        assert cluster.file_of(cluster.api.ended(run)) == cluster.undisturbed
+
+
+def test_a_run_that_kills_its_worker_five_times_fails_and_says_so(cluster: Cluster) -> None:
+    run = cluster.api.train(**LONG_SPEC)
+    folder = cluster.folder / "deadly"
+    for _ in range(5):
+        with cluster.worker(folder) as worker:
+            cluster.api.wait_for_state(run, "running")
+            worker.process.kill()
+        assert cluster.api.get(f"/train/{run}")["state"] == "running"
+    with cluster.worker(folder):
+        ended = cluster.api.ended(run)
+        assert (ended["state"], ended["error"]) == ("failed", "its worker died 5 times while training it")
+        assert cluster.api.ended(cluster.api.train(**SMALL_SPEC))["state"] == "succeeded"
+
+
+def test_a_database_that_was_away_costs_nothing_but_time(tmp_path: Path, postgresql: Postgresql) -> None:
+    with (
+        cluster_on(postgresql.new_database(), tmp_path) as cluster,
+        cluster.worker() as first,
+        cluster.worker() as second,
+    ):
+        run = cluster.saved_run({**SPEC, "epochs": 100})
+        trainers = first.pids("app.trainer") + second.pids("app.trainer")
+        postgresql.kill()
+        refused = cluster.api.http.post("/train", json=SMALL_SPEC)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5"), refused.text
+        assert cluster.api.http.get("/healthz").status_code == 200
+        time.sleep(3)
+        postgresql.start()
+        wait_for(lambda: cluster.api.http.get(f"/train/{run}").status_code == 200)
+        time.sleep(2.5)  # longer than the dead time
+        assert set(trainers) == {*first.pids("app.trainer"), *second.pids("app.trainer")}
+        ended = cluster.api.ended(run)
+        assert (ended["state"], ended["progress"]["note"]) == ("succeeded", None)
+
+
+def test_workers_on_one_machine_have_slots_of_their_own_and_train_at_once(tmp_path: Path) -> None:
+    with serving(tmp_path, INKLING_WORKERS="2") as service:
+        service.ready()
+        runs = [service.train(**LONG_SPEC) for _ in range(2)]
+        wait_for(lambda: len(service.pids("app.trainer")) == 2)
+        workers = [service.wait_for_state(run, "running")["worker"] for run in runs]
+        assert {worker["slot"] for worker in workers} == {0, 1}
+        for run in runs:
+            started = time.monotonic()
+            assert service.http.post(f"/train/{run}/cancel").json()["state"] == "cancelled"
+        wait_for(lambda: not service.pids("app.trainer"), 2)
+        assert time.monotonic() - started < 1.5
+
+
+def test_a_training_that_gets_no_more_memory_fails_with_the_numbers_and_its_worker_goes_on(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        service.ready()
+        run = service.train(**LONG_SPEC)
+        wait_for(lambda: ((service.get(f"/train/{run}")["progress"] or {}).get("phase")) == "training")
+        (trainer,) = service.pids("app.trainer")
+        (worker,) = service.pids("app.worker")
+        resource.prlimit(trainer, resource.RLIMIT_AS, (1, 1))
+        error = service.ended(run)["error"]
+        assert re.search(r"ran out of memory|may be out of memory: the process held \d\.\d+ GB", error), error
+        assert service.pids("app.worker") == [worker]
+        assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
+
+
+def test_the_events_of_a_run_that_ended_long_ago_are_pruned_and_its_history_stays(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        service.ready()
+        before = service.get("/train/first-0")
+        assert len(lines_of(service, "first-0", "event: progress")) > 1
+    soon = {"INKLING_PROGRESS_DAYS": "0.000001", "INKLING_HEARTBEAT_SECONDS": "0.2"}
+    with serving(tmp_path, **soon) as service:
+        wait_for(lambda: not lines_of(service, "first-0", "event: progress"))
+        assert len(lines_of(service, "first-0", "event: epoch")) == len(before["history"])
+        assert service.get("/train/first-0") == before
+
+
+def lines_of(service: Service, run: str, line: str) -> list[str]:
+    return [found for found in service.http.get(f"/train/{run}/events").text.splitlines() if found == line]
