@@ -1,7 +1,4 @@
-"""The worker's side of the durable queue: claims runs, records what their training reports, hands them on.
-
-With `app.jobs`, the only file that speaks to DBOS.
-"""
+"""The worker's side of the durable queue: claims runs, records what their training reports, hands them on."""
 
 import asyncio
 import time
@@ -14,7 +11,7 @@ from dbos import DBOS
 from dbos._dbos import _get_dbos_instance
 
 from app.database import RETRY_SECONDS, UNAVAILABLE, queue_url
-from app.jobs import (
+from app.runs import (
     APPLICATION_VERSION,
     MAX_ATTEMPTS,
     POLL_SECONDS,

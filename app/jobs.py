@@ -1,7 +1,6 @@
 """The API's side of the durable queue: runs are enqueued, listed, cancelled and watched.
 
-A run is a DBOS workflow with the run's id; everything crosses as JSON. With `app.claims`, the worker's side, the only
-file that speaks to DBOS.
+A run is a DBOS workflow with the run's id; everything crosses as JSON. `app.claims` is the worker's side.
 """
 
 import asyncio
@@ -12,29 +11,33 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from dbos import DBOS, DBOSClient, WorkflowSerializationFormat, WorkflowStatus
+from dbos import DBOSClient, WorkflowSerializationFormat, WorkflowStatus
 
 from app.checkpoints import Checkpoints
-from app.database import UNAVAILABLE, Database, prepare_file, queue_url
+from app.database import UNAVAILABLE, Database, queue_url
 from app.errors import QueueFullError, RunEndedError, RunNotFoundError, TooManyRunsError
 from app.feeds import Event, Feed
 from app.heartbeats import Heartbeats
 from app.line import Place, Priority, expected_waits, in_order, next_rank
 from app.registry import Registry
+from app.runs import (
+    APPLICATION_VERSION,
+    MAX_ATTEMPTS,
+    POLL_SECONDS,
+    QUEUE,
+    SNAPSHOT,
+    STREAM,
+    WORKFLOW,
+    add_event,
+    empty_snapshot,
+    prepare,
+)
 from app.schemas import Run, RunEnd, RunList, RunState, RunSummary
 from app.settings import Settings
 from model.data import TRAIN_EXAMPLES, examples_left
 from model.plan import estimate_seconds
 from model.spec import TrainSpec
 
-QUEUE = "training"
-WORKFLOW = "train"
-STREAM = "progress"
-SNAPSHOT = "snapshot"
-APPLICATION_VERSION = "1"  # constant: DBOS' default changes with the code, and a deploy would strand running jobs
-POLL_SECONDS = 0.2
-MAX_ATTEMPTS = 5
 NOBODY = "inkling"  # whose runs the service's own are
 
 _ACTIVE = {RunState.QUEUED, RunState.RUNNING}
@@ -45,14 +48,6 @@ _STATES = {
     "CANCELLED": RunState.CANCELLED,
 }
 _CUT_SHORT = {"CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
-
-
-def prepare(url: str) -> None:
-    """Creates or migrates the queue's database; safe to call from several processes at once."""
-    queue = sa.make_url(queue_url(url))
-    if queue.drivername == "sqlite":
-        prepare_file(queue)
-    DBOS.migrate(system_database_url=queue_url(url))
 
 
 class Line(NamedTuple):
@@ -251,20 +246,6 @@ def _place(status: WorkflowStatus) -> Place:
         created_at_ms=status.created_at,
         seconds=status.attributes.get("seconds", 0.0),
     )
-
-
-def empty_snapshot() -> dict[str, Any]:
-    """What a run's events add up to before the first."""
-    return {"started_at": None, "worker": None, "progress": None, "history": []}
-
-
-def add_event(snapshot: dict[str, Any], kind: str, data: dict[str, Any]) -> None:
-    """A run that was begun again repeats epochs: the last report of each holds."""
-    if kind == "progress":
-        snapshot["progress"] = data
-    else:
-        earlier = [epoch for epoch in snapshot["history"] if epoch["epoch"] < data["epoch"]]
-        snapshot["history"] = [*earlier, data]
 
 
 def run_id_of(user: str, key: str) -> str:

@@ -20,7 +20,7 @@ from app.schemas import ModelInfo, Scores
 from model import network as net
 from model.checkpoint import CheckpointError, to_bytes
 from model.data import TRAIN_EXAMPLES, examples_left
-from model.evaluate import Evaluation, MeanScores
+from model.scores import Evaluation, MeanScores
 from model.spec import TrainSpec
 
 DEFAULT = "default"

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from model.evaluate import Evaluation
 from model.reports import EpochReport, StepReport
+from model.scores import Evaluation
 from model.spec import TrainSpec
 
 RUN_ID = "00064447bd31a01f9c2e"

@@ -1,11 +1,13 @@
 """What fit() yields: reports of steps and epochs, checkpoints, and the result."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.evaluate import MeanScores
-from model.network import NetworkParameters
+from model.scores import MeanScores
+
+if TYPE_CHECKING:
+    from model.network import NetworkParameters
 
 _TOP_K = "Share of the images whose label is among the k largest outputs, where metrics ask for it"
 _PER_CLASS = "Share of right answers for each digit, 0 to 9, where metrics ask for it; null for one without images"
@@ -71,7 +73,7 @@ class Checkpoint(NamedTuple):
 class FitResult(NamedTuple):
     """The last report of a training: its parameters, and their scores on the held-out images, if any were."""
 
-    parameters: NetworkParameters
+    parameters: "NetworkParameters"
     validation: MeanScores | None
 
 

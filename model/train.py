@@ -21,13 +21,14 @@ from model import network as net
 from model.callbacks import reduced, stops, watch
 from model.data import Dataset, split
 from model.devices import all_devices, whole
-from model.evaluate import MeanScores, mean_scores
+from model.evaluate import mean_scores
 from model.losses import DivergedError
 from model.memory import check_fits
 from model.optimizers import learning_rates
 from model.plan import Plan, plan_epoch, total_steps
 from model.reports import Checkpoint, EpochReport, FitResult, Report, StepReport
 from model.resume import Journal, SavedTraining, keeps_best, to_bytes
+from model.scores import MeanScores
 from model.spec import TrainSpec
 from model.step import (
     ChunkInputs,
@@ -251,7 +252,6 @@ class _Checkpoints:
         yield self.of(training)
         ended = time.monotonic()
         self._due = ended + max(self._seconds, (ended - started) / CHECKPOINT_SHARE)
-
 
     def of(self, training: _Training) -> Checkpoint:
         return Checkpoint(to_bytes(training.saved(), training.spec))

@@ -18,7 +18,7 @@ from app.errors import ModelInUseError, ModelNotFoundError, SupersededError
 from app.registry import Registry
 from model import network as net
 from model.checkpoint import from_bytes
-from model.evaluate import Calibration, Evaluation, MeanScores
+from model.scores import Calibration, Evaluation, MeanScores
 from model.spec import TrainSpec
 from model.spec_layers import Dense, Flatten
 from tests.processes import ROOT

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app import jobs
 from app.checkpoints import Checkpoints
 from app.database import Database
+from app.runs import MAX_ATTEMPTS
 from model.checkpoint import from_bytes
 from model.data import Mnist
 from model.evaluate import evaluate
@@ -307,7 +307,7 @@ def test_the_checkpoint_of_a_run_that_ended_without_its_worker_is_swept_at_the_n
 
 
 def test_a_run_outlasts_more_restarts_than_failures_are_forgiven(tmp_path: Path) -> None:
-    run, starts = "", jobs.MAX_ATTEMPTS + 3
+    run, starts = "", MAX_ATTEMPTS + 3
     for start in range(starts):
         with serving(tmp_path) as service:
             run = run or service.train(**LONG_SPEC)

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from app.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 FIELDS = ("description", "examples")
-# Whoever is on the left may import whoever is on the right; jobs and claims alone speak to DBOS.
-QUEUE = {"app.jobs", "app.claims"}
+# Whoever is on the left may import whoever is on the right; jobs, claims and runs alone speak to DBOS.
+QUEUE = {"app.claims", "app.jobs", "app.runs"}
 ARROWS: dict[str, set[str]] = {
     "app.backup": {"app.database", "app.settings"},
     "app.checkpoints": {"app.database", "app.errors"},
-    "app.claims": {"app.database", "app.jobs", "app.schemas"},
+    "app.claims": {"app.database", "app.runs", "app.schemas"},
     "app.cli": {"app", "app.devices", "app.local", "app.settings", "app.supervisor", "app.worker", "model"},
     "app.database": set(),
     "app.dependencies": {"app.jobs", "app.predictor", "app.registry", "app.schemas", "app.settings"},
@@ -32,7 +33,7 @@ ARROWS: dict[str, set[str]] = {
     "app.heartbeats": {"app.database"},
     "app.jobs": {
         *("app.checkpoints", "app.database", "app.errors", "app.feeds", "app.heartbeats", "app.line"),
-        *("app.registry", "app.schemas", "app.settings", "model"),
+        *("app.registry", "app.runs", "app.schemas", "app.settings", "model"),
     },
     "app.lifeline": set(),
     "app.line": set(),
@@ -49,6 +50,7 @@ ARROWS: dict[str, set[str]] = {
         *("app.dependencies", "app.errors", "app.jobs", "app.line", "app.predictor", "app.registry", "app.schemas"),
         *("app.users", "model"),
     },
+    "app.runs": {"app.database"},
     "app.schemas": {"model"},
     "app.settings": set(),
     "app.supervisor": set(),
@@ -93,6 +95,12 @@ def test_arrows_in_the_service_point_one_way(path: Path) -> None:
     ours = {imported for imported in imports(path) if imported.partition(".")[0] in ("app", "model")}
     assert {"model" if imported.startswith("model.") else imported for imported in ours} <= ARROWS[name]
     assert (name in QUEUE) == ("dbos" in imports(path))
+
+
+def test_a_worker_does_without_jax() -> None:
+    """150 MB and a second for every worker; it is the trainer that needs it."""
+    command = [sys.executable, "-c", "import sys, app.worker; sys.exit('jax' in sys.modules)"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:
