@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -95,15 +95,16 @@ def serve(url: str, executor: str, place: WorkerInfo, train: Train) -> None:
     DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=POLL_SECONDS)
 
 
-def give_back(run: str, executor: str) -> None:
-    """Puts a run that the worker has begun back into the queue; this is no attempt that failed.
+def give_back(run: str, executor: str, *, failed: bool) -> None:
+    """Puts a run that the worker has begun back into the queue; failed: whether this attempt counts.
 
     One that was cancelled or taken over meanwhile stays as it is; DBOS' own `resume_workflow` would revive it.
     """
     queue = _get_dbos_instance()._sys_db
     statuses = queue.tables.workflow_status
     begun = (statuses.c.workflow_uuid == run, statuses.c.status == "PENDING", statuses.c.executor_id == executor)
-    waiting = {"status": "ENQUEUED", "owner_xid": None, "started_at_epoch_ms": None, "recovery_attempts": 0}
+    attempts = statuses.c.recovery_attempts - (0 if failed else 1)
+    waiting = {"status": "ENQUEUED", "owner_xid": None, "started_at_epoch_ms": None, "recovery_attempts": attempts}
     with queue.engine.begin() as connection:
         connection.execute(statuses.update().where(*begun).values(waiting))
 
@@ -117,6 +118,11 @@ def begun_by(executor: str) -> list[str]:
     """The runs that count as this worker's."""
     begun = DBOS.list_workflows(status="PENDING", executor_id=executor, load_input=False, load_output=False)
     return [status.workflow_id for status in begun]
+
+
+def active() -> set[str]:
+    """The runs that this process works on, until their end is written down."""
+    return set(_get_dbos_instance()._active_workflows_set.activeList())
 
 
 def holders() -> set[str]:
@@ -135,9 +141,13 @@ def ended(runs: list[str]) -> list[str]:
 
 
 def prune(days: float) -> None:
-    """Deletes the progress streams of runs that ended longer ago; DBOS itself keeps them as long as the run."""
-    queue, before = _get_dbos_instance()._sys_db, datetime.now(UTC) - timedelta(days=days)
+    """Deletes the progress streams of runs that ended longer ago, by the database's clock, which wrote when they did.
+
+    DBOS itself keeps them as long as the run.
+    """
+    queue = _get_dbos_instance()._sys_db
     streams, statuses = queue.tables.streams, queue.tables.workflow_status
-    old = sa.select(statuses.c.workflow_uuid).where(statuses.c.completed_at < int(before.timestamp() * 1000))
+    before_ms = queue._now_ms_sql() - int(days * 86_400_000)
+    old = sa.select(statuses.c.workflow_uuid).where(statuses.c.completed_at < before_ms)
     with queue.engine.begin() as connection:
         connection.execute(streams.delete().where(streams.c.workflow_uuid.in_(old)))

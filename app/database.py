@@ -6,6 +6,7 @@ on PostgreSQL it has a schema of its own (`dbos`) beside ours (`inkling`).
 
 import asyncio
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -26,6 +27,15 @@ metadata = sa.MetaData()
 # What a database raises that is away, full or too busy: it may be well again in a moment.
 UNAVAILABLE = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
+# A process that sleeps, or a machine that is gone, in the middle of a transaction holds the others up for so long.
+_POSTGRESQL = {
+    "options": f"-csearch_path={SCHEMA} -cidle_in_transaction_session_timeout=15s -clock_timeout=30s",
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
@@ -37,7 +47,8 @@ def queue_url(url: str) -> str:
     if parsed.drivername == POSTGRESQL:
         return url
     assert parsed.database is not None, "the settings take no other"
-    return f"sqlite:///{Path(parsed.database).with_name('queue.db')}"
+    path = Path(parsed.database)
+    return f"sqlite:///{path.with_name('queue.db' if path.stem == 'inkling' else f'{path.stem}-queue.db')}"
 
 
 class Database:
@@ -47,9 +58,8 @@ class Database:
         parsed = sa.make_url(url)
         self.is_postgresql = parsed.drivername == POSTGRESQL
         if self.is_postgresql:
-            arguments = {"options": f"-csearch_path={SCHEMA}", "connect_timeout": 10}
             self._engine = sa.create_engine(
-                parsed.set(drivername="postgresql+psycopg"), connect_args=arguments, pool_pre_ping=True
+                parsed.set(drivername="postgresql+psycopg"), connect_args=_POSTGRESQL, pool_pre_ping=True
             )
         else:
             prepare_file(parsed)
@@ -135,7 +145,7 @@ class Listener:
             connection.close()
 
 
-def retrying(act: Callable[[], Result], *, seconds: float) -> Result:
+def retrying(act: Callable[[], Result], *, seconds: float = math.inf) -> Result:
     """What `act` returns, tried again for so many seconds while the database is away, full or too busy."""
     deadline = time.monotonic() + seconds
     while True:

@@ -142,8 +142,12 @@ class Jobs:
         page = sorted(statuses[:limit], key=lambda status: (status.created_at, status.workflow_id), reverse=True)
         line = await self._read_line()
         waits = await self._expected_waits(line) if line.waiting else {}
+        snapshots = await asyncio.gather(*(self._snapshot(item.workflow_id) for item in page))
         return RunList(
-            runs=[RunSummary(**_summary(item, line, waits, await self._snapshot(item.workflow_id))) for item in page],
+            runs=[
+                RunSummary(**_summary(item, line, waits, snapshot))
+                for item, snapshot in zip(page, snapshots, strict=True)
+            ],
             next_offset=offset + limit if len(statuses) > limit else None,
         )
 

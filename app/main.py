@@ -88,7 +88,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[State]:
     registry = Registry(database)
     jobs = await persisting(lambda: Jobs(database, registry, settings))
     predictor = Predictor(registry)
-    if not registry.models():
+    if await persisting(registry.default) is None:
         await jobs.enqueue_first(PRESETS[FIRST_PRESET].spec)
     await predictor.try_refresh()  # a restarted API answers its first request with a warm model
     app.state.release_watchers = jobs.release_watchers

@@ -101,6 +101,12 @@ class Registry:
             _follow_the_best(connection)
         return str(row["id"])
 
+    def published(self, run: str) -> str | None:
+        """The id of the model that a training of the run has published, to its end."""
+        query = sa.select(_models.c.id).where(_models.c.run == run, _models.c.score >= 0)
+        with self._database.reading() as connection:
+            return connection.scalar(query)
+
     def renounce(self, run: str) -> bool:
         """Whether the run has published nothing, and from now on cannot: its attempt has ended."""
         with self._database.writing("registry") as connection:
@@ -118,6 +124,8 @@ class Registry:
         """name: an id or an alias. Raises ModelNotFoundError."""
         with self._database.reading() as connection:
             infos = _infos(connection, sa.select(*_INFO).where(_models.c.id == _resolve(connection, name)))
+        if not infos:  # deleted since its name was resolved
+            raise ModelNotFoundError(name)
         return infos[0]
 
     def evaluation(self, name: str) -> tuple[str, Evaluation]:
@@ -167,7 +175,10 @@ class Registry:
 
     def _row(self, name: str, *columns: sa.Column[Any]) -> Any:
         with self._database.reading() as connection:
-            return connection.execute(sa.select(*columns).where(_models.c.id == _resolve(connection, name))).one()
+            query = sa.select(*columns).where(_models.c.id == _resolve(connection, name))
+            if (row := connection.execute(query).one_or_none()) is None:
+                raise ModelNotFoundError(name)
+            return row
 
 
 _INFO = [column for column in _models.columns if column.name not in ("spec", "evaluation", "sha256", "safetensors")]

@@ -40,7 +40,6 @@ from model.spec import TrainSpec
 from model.train import fit
 
 PROGRESS_SECONDS = 0.25
-PATIENCE_SECONDS = 600.0  # that a finished training waits for a database that is away
 
 Send = Callable[[str, BaseModel], None]
 
@@ -94,7 +93,7 @@ class Training:
     ) -> None:
         self._id, self._attempt, self._spec, self._settings, self._send = run, attempt, spec, settings, send
         self._registry, self._checkpoints = Registry(database), Checkpoints(database)
-        data = retrying(lambda: self._checkpoints.load(run), seconds=PATIENCE_SECONDS)
+        data = retrying(lambda: self._checkpoints.load(run))
         self._saved, self._note = _saved(data, spec)
         self._steps = total_steps(spec, examples_left(TRAIN_EXAMPLES, spec.validation_split))
         self._epochs_done = 0
@@ -105,6 +104,8 @@ class Training:
 
         None: it was stopped, and its checkpoint is saved. Raises SupersededError.
         """
+        if model := retrying(lambda: self._registry.published(self._id)):  # its end alone was lost
+            return RunEnd(state=RunState.SUCCEEDED, model=model)
         journal = self._saved.journal if self._saved else None
         self._send_phase("preparing", epoch=journal.epoch if journal else 1, step=journal.step if journal else 0)
         try:
@@ -120,8 +121,6 @@ class Training:
             return RunEnd(state=RunState.FAILED, error=str(error), model=model)
         except (DataUnavailableError, NotEnoughMemoryError) as error:
             return RunEnd(state=RunState.FAILED, error=str(error))
-        except UNAVAILABLE as error:
-            return RunEnd(state=RunState.FAILED, error=f"its model could not be stored: {error.args[0]}")
 
     def _fit(self, mnist: Mnist) -> FitResult | None:
         """Sends every epoch, and of the steps so many a second as a person can follow. None: it was stopped."""
@@ -169,8 +168,7 @@ class Training:
                 result.validation,
                 attempt=self._attempt,
                 diverged=diverged,
-            ),
-            seconds=PATIENCE_SECONDS,
+            )
         )
 
     def _send_phase(self, phase: Phase, *, epoch: int, step: int = 0) -> None:

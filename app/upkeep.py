@@ -8,7 +8,7 @@ from typing import Protocol
 
 from app import claims
 from app.checkpoints import Checkpoints
-from app.database import UNAVAILABLE
+from app.database import RETRY_SECONDS, UNAVAILABLE
 from app.heartbeats import Heartbeats, Watch
 from app.schemas import WorkerInfo
 from app.settings import Settings
@@ -20,15 +20,17 @@ _log = logging.getLogger(__name__)
 
 
 class Busy(Protocol):
-    """The runs that a process really works on."""
-
-    runs: set[str]
+    """What a worker does with the run that it trains."""
 
     def abandon(self) -> None: ...
 
 
 class Upkeep(threading.Thread):
-    """One round every heartbeat, until told to stop."""
+    """One round every heartbeat, until told to stop.
+
+    The beat has a thread of its own: whatever holds up the rest, such as DBOS waiting for a database that is away,
+    makes no living worker look dead.
+    """
 
     def __init__(
         self,
@@ -49,11 +51,18 @@ class Upkeep(threading.Thread):
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        self._join()
+        threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True).start()
+        self._serving.wait()
+        while not self._stopping.wait(self._settings.heartbeat_seconds):
+            for duty in (self._bury, self._attend, self._sweep):
+                if not self._do(duty):
+                    self._watch.forget()
+
+    def _keep_beating(self) -> None:
+        while not self._do(self._join):
+            self._stopping.wait(RETRY_SECONDS)
         while not self._stopping.wait(self._settings.heartbeat_seconds):
             self._do(self._beat)
-            for duty in (self._bury, self._attend, self._sweep) if self._serving.is_set() else ():
-                self._do(duty)
 
     def attend_to_queue(self) -> None:
         """The queue is open by now; until then it could only show that it lives."""
@@ -62,19 +71,22 @@ class Upkeep(threading.Thread):
     def stop(self) -> None:
         """The others need not wait until this worker looks dead."""
         self._stopping.set()
+        self._serving.set()
         self._do(lambda: self._heartbeats.leave(self._executor))
 
-    def _do(self, duty: Callable[[], None]) -> None:
+    def _do(self, duty: Callable[[], None]) -> bool:
+        """Whether it was done."""
         try:
             duty()
+            return True
         except UNAVAILABLE as error:
-            self._watch.forget()
             _log.warning("the database does not answer: %s", error.args[0])
         except Exception:  # noqa: BLE001 - a worker without upkeep would live on as one of the dead
             _log.exception("upkeep failed")
+        return False
 
     def _join(self) -> None:
-        self._do(lambda: self._heartbeats.join(self._executor, **self._place.model_dump()))
+        self._heartbeats.join(self._executor, **self._place.model_dump())
 
     def _beat(self) -> None:
         if not self._heartbeats.beat(self._executor):
@@ -97,10 +109,10 @@ class Upkeep(threading.Thread):
 
         Its end could not be written, on a full disk say. Seen twice, so that it is none just begun or ended.
         """
-        unattended = set(claims.begun_by(self._executor)) - self._worker.runs
+        unattended = set(claims.begun_by(self._executor)) - claims.active()
         for run in unattended & self._unattended:
             _log.warning("run %s was left behind; it is queued again", run)
-            claims.give_back(run, self._executor)
+            claims.give_back(run, self._executor, failed=True)
         self._unattended = unattended
 
     def _sweep(self) -> None:

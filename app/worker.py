@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -25,12 +26,14 @@ from app.database import UNAVAILABLE, Database, persisting, retrying
 from app.devices import Device, device, gpus, places
 from app.heartbeats import Heartbeats
 from app.lifeline import STOPPED, SUPERSEDED, end_with_parent
+from app.runs import prepare
 from app.schemas import RunEnd, RunState, WorkerInfo
 from app.settings import Settings
 from app.upkeep import Upkeep
 
 TRAINER = (sys.executable, "-m", "app.trainer")
-STOP_SECONDS = 7.0  # for the last checkpoint; the whole stop takes less than 10
+STOP_SECONDS = 7.0  # for the last checkpoint
+LEAVE_SECONDS = 9.0  # for the whole stop
 START_SECONDS = 600.0  # that a worker waits for its database
 
 _log = logging.getLogger(__name__)
@@ -39,9 +42,7 @@ _log = logging.getLogger(__name__)
 def main() -> None:
     settings = Settings()
     logs.configure("worker", settings)
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    _at_the_end(lambda: os._exit(0))  # there is nothing to hand back yet
     slot = claim_slot(settings)
     database = Database(settings.database)
     retrying(database.migrate, seconds=START_SECONDS)
@@ -50,14 +51,30 @@ def main() -> None:
     worker = Worker(checkpoints, slot)
     upkeep = Upkeep(slot.executor, place, worker, heartbeats, checkpoints, settings)
     upkeep.start()
+    retrying(lambda: prepare(settings.database), seconds=START_SECONDS)
+    stop = threading.Event()
+    _at_the_end(stop.set)
     claims.serve(settings.database, slot.executor, place, worker.train)
     upkeep.attend_to_queue()
     _log.info("slot %d, on %s, waits for runs", slot.number, slot.device.name)
     stop.wait()
+    _end_within(LEAVE_SECONDS)
     worker.stop()
     upkeep.stop()
     _log.info("stopped")
     os._exit(0)
+
+
+def _at_the_end(act: Callable[[], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: act())
+
+
+def _end_within(seconds: float) -> None:
+    """Whatever a database that is away holds up: the others take over what could not be handed back."""
+    timer = threading.Timer(seconds, os._exit, [0])
+    timer.daemon = True
+    timer.start()
 
 
 class NoPlaceError(RuntimeError):
@@ -103,10 +120,10 @@ class Worker:
     """Trains one run at a time."""
 
     def __init__(self, checkpoints: Checkpoints, slot: Slot) -> None:
-        self.runs: set[str] = set()  # those that this process has begun, one of them in training
         self._checkpoints, self._slot = checkpoints, slot
         self._turn = asyncio.Lock()  # the queue's limit does not hold for a run that is taken up again
         self._trainer: asyncio.subprocess.Process | None = None
+        self._abandoned: asyncio.subprocess.Process | None = None
         self._stopping = threading.Event()
 
     async def train(self, run: str, spec: dict[str, Any], recorder: claims.Recorder) -> RunEnd:
@@ -115,15 +132,11 @@ class Worker:
         A process that woke after its run was taken over may have begun a newer attempt: this one is begun again then,
         as long as the run is this worker's.
         """
-        self.runs.add(run)
-        try:
-            async with self._turn:
-                while True:
-                    await recorder.save()  # raises if the run is another worker's
-                    if end := await self._attempt(run, spec, recorder):
-                        return end
-        finally:
-            self.runs.discard(run)
+        async with self._turn:
+            while True:
+                await recorder.save()  # raises if the run is another worker's
+                if end := await self._attempt(run, spec, recorder):
+                    return end
 
     async def _attempt(self, run: str, spec: dict[str, Any], recorder: claims.Recorder) -> RunEnd | None:
         attempt = await persisting(lambda: self._checkpoints.begin(run))
@@ -136,23 +149,21 @@ class Worker:
             env=_environment(self._slot.device),
             start_new_session=True,
         )
-        superseded = False
         try:
             end = await self._supervise(self._trainer, spec, recorder)
-            superseded = end is None
-            return end
         finally:
             _kill(self._trainer)
             await self._trainer.wait()
             self._trainer = None  # its process id may be another's from now on
-            if not superseded and not self._stopping.is_set():
-                with contextlib.suppress(*UNAVAILABLE):  # what is left is swept up later
-                    await asyncio.to_thread(self._checkpoints.delete, run, attempt)
+        if end and not self._stopping.is_set():
+            with contextlib.suppress(*UNAVAILABLE):  # what is left is swept up later
+                await asyncio.to_thread(self._checkpoints.delete, run, attempt)
+        return end
 
     async def _supervise(
         self, trainer: asyncio.subprocess.Process, spec: dict[str, Any], recorder: claims.Recorder
     ) -> RunEnd | None:
-        """None where the attempt is not the run's newest."""
+        """None where the attempt is not the run's newest, or was given up."""
         assert trainer.stdin is not None and trainer.stdout is not None, "both are pipes"
         trainer.stdin.write(json.dumps(spec).encode() + b"\n")
         memory = _PeakMemory(trainer.pid)
@@ -163,18 +174,19 @@ class Worker:
             memory.look()
             await recorder.record(message["kind"], message["data"])
         status = await trainer.wait()
-        if status == SUPERSEDED:
-            return None
-        if self._stopping.is_set() or status == STOPPED:
+        if self._stopping.is_set():
             await asyncio.Event().wait()  # the run is the next worker's, and this process is about to end
+        if status in (SUPERSEDED, STOPPED) or trainer is self._abandoned:
+            return None
         end = RunEnd(state=RunState.FAILED, error=_crash(status, memory.bytes))
         _log.error("%s", end.error)
         return end
 
     def abandon(self) -> None:
         """Ends what is being trained: it is another worker's by now."""
-        if self._trainer:
-            _kill(self._trainer)
+        if trainer := self._trainer:
+            self._abandoned = trainer
+            _kill(trainer)
 
     def stop(self) -> None:
         """Lets the trainer write a last checkpoint; what was begun waits in the queue again, none the worse."""
@@ -186,12 +198,12 @@ class Worker:
             while trainer.returncode is None and time.monotonic() < deadline:
                 time.sleep(0.02)
         if trainer and trainer.returncode == 0:  # it had its end already, which is being written down
-            while self.runs and time.monotonic() < deadline:
+            while claims.active() and time.monotonic() < deadline:
                 time.sleep(0.02)
         self.abandon()
         with contextlib.suppress(*UNAVAILABLE):  # then the others find this worker dead
-            for run in tuple(self.runs):
-                claims.give_back(run, self._slot.executor)
+            for run in claims.active():
+                claims.give_back(run, self._slot.executor, failed=False)
 
 
 def _kill(trainer: asyncio.subprocess.Process) -> None:

@@ -140,9 +140,8 @@ def test_a_run_that_kills_its_worker_five_times_fails_and_says_so(cluster: Clust
     folder = cluster.folder / "deadly"
     for _ in range(5):
         with cluster.worker(folder) as worker:
-            cluster.api.wait_for_state(run, "running")
+            wait_for(lambda worker=worker: bool(worker.pids("app.trainer")))
             worker.process.kill()
-        assert cluster.api.get(f"/train/{run}")["state"] == "running"
     with cluster.worker(folder):
         ended = cluster.api.ended(run)
         assert (ended["state"], ended["error"]) == ("failed", "its worker died 5 times while training it")
@@ -155,7 +154,7 @@ def test_a_database_that_was_away_costs_nothing_but_time(tmp_path: Path, postgre
         cluster.worker() as first,
         cluster.worker() as second,
     ):
-        run = cluster.saved_run({**SPEC, "epochs": 100})
+        run = cluster.saved_run({**SPEC, "epochs": 50})
         trainers = first.pids("app.trainer") + second.pids("app.trainer")
         postgresql.kill()
         refused = cluster.api.http.post("/train", json=SMALL_SPEC)

@@ -24,10 +24,7 @@ PLACE = WorkerInfo(host="host", slot=0, device="CPU")
 
 
 class Idle:
-    """A worker that has begun nothing."""
-
-    def __init__(self) -> None:
-        self.runs: set[str] = set()
+    """A worker that trains nothing."""
 
     def abandon(self) -> None:
         raise AssertionError("nobody took it for dead")

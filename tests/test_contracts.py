@@ -61,8 +61,8 @@ ARROWS: dict[str, set[str]] = {
     "app.upkeep": {"app", "app.checkpoints", "app.database", "app.heartbeats", "app.schemas", "app.settings"},
     "app.users": {"app.dependencies", "app.errors", "app.line", "app.settings"},
     "app.worker": {
-        *("app", "app.checkpoints", "app.database", "app.devices", "app.heartbeats", "app.lifeline", "app.schemas"),
-        *("app.settings", "app.upkeep"),
+        *("app", "app.checkpoints", "app.database", "app.devices", "app.heartbeats", "app.lifeline", "app.runs"),
+        *("app.schemas", "app.settings", "app.upkeep"),
     },
 }
 
