@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal, NamedTuple
+
+from fastapi.sse import ServerSentEvent
 
 from app.database import RETRY_SECONDS, UNAVAILABLE
 
@@ -14,6 +17,12 @@ class Event(NamedTuple):
     offset: int
     kind: Literal["progress", "epoch"]
     data: dict[str, Any]
+    message: ServerSentEvent  # written once for all who watch
+
+
+def _event(offset: int, kind: Literal["progress", "epoch"], data: dict[str, Any]) -> Event:
+    message = ServerSentEvent(event=kind, id=str(offset), raw_data=json.dumps(data))
+    return Event(offset, kind, data, message)
 
 
 class Feed:
@@ -52,7 +61,7 @@ class Feed:
         """While the database is away, the watchers wait."""
         try:
             async for value in values:
-                self._events.append(Event(len(self._events), value["kind"], value["data"]))
+                self._events.append(_event(len(self._events), value["kind"], value["data"]))
                 self._announce()
             self._ended = True
         except UNAVAILABLE:

@@ -41,6 +41,7 @@ LONG = {**TINY, "name": "watched", "batch_size": 10, "epochs": 1000}
 POLL_SECONDS = 0.5
 REFERENCE_POLL_SECONDS = 0.005
 START_SECONDS = 90.0
+SETTLE_SECONDS = 30.0
 
 
 def main() -> None:
@@ -180,7 +181,7 @@ async def watch(service: Service, run: str, count: int, seconds: float) -> None:
     arrivals: list[dict[int, float]] = [{} for _ in range(count)]
     reference = asyncio.create_task(read_database(service, run, written))
     tasks = [asyncio.create_task(read_stream(service.url, run, seen)) for seen in arrivals]
-    await asyncio.sleep(5.0)  # all are connected, and have caught up
+    await asyncio.sleep(SETTLE_SECONDS)  # all are connected, and have caught up
     first, cpu, began = max(written), cpu_seconds(service.api_pid()), time.monotonic()
     await asyncio.sleep(seconds)
     cpu, last = cpu_seconds(service.api_pid()) - cpu, max(written) - 2

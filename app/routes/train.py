@@ -101,7 +101,7 @@ async def watch_run(
     """The run as it trains: `progress` and `epoch` events from its start, or behind Last-Event-ID, then one `end`."""
     offset = first = 0 if last_event_id is None else last_event_id + 1
     async for event in jobs.events(existing.id, offset=first):
-        yield ServerSentEvent(event=event.kind, id=str(event.offset), data=event.data)
+        yield event.message
         offset = event.offset + 1
     if offset == 0:  # the stream of a run that ended long ago is not kept
         for epoch in existing.history:
