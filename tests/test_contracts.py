@@ -98,7 +98,7 @@ def test_arrows_in_the_service_point_one_way(path: Path) -> None:
 
 
 def test_a_worker_does_without_jax() -> None:
-    """150 MB and a second for every worker; it is the trainer that needs it."""
+    """130 MB and a second for every worker; it is the trainer that needs it."""
     command = [sys.executable, "-c", "import sys, app.worker; sys.exit('jax' in sys.modules)"]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
