@@ -21,7 +21,6 @@ from app.runs import (
     WORKFLOW,
     add_event,
     empty_snapshot,
-    prepare,
 )
 from app.schemas import RunEnd, WorkerInfo
 
@@ -66,9 +65,8 @@ Train = Callable[[str, dict[str, Any], Recorder], Awaitable[RunEnd]]
 def serve(url: str, executor: str, place: WorkerInfo, train: Train) -> None:
     """Starts claiming runs, one at a time, in background threads; a restarted executor takes up its own again.
 
-    train(run, spec, recorder) trains a run. A cancelled run's train is cancelled within a second.
+    Its database is prepared. train(run, spec, recorder) trains a run; a cancelled run's is cancelled within a second.
     """
-    prepare(url)
     DBOS(
         config={
             "name": "inkling",

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Service:
 
     def pids(self, module: str = "") -> list[int]:
         """Its living processes whose command line has the module's name."""
-        return marked(self._mark, module)
+        return pids(f"INKLING_TEST_MARK={self._mark}", module)
 
     def kill(self, module: str) -> None:
         """kill -9, as the machine's out-of-memory killer would."""
@@ -99,21 +99,21 @@ def _inkling(command: str, data_dir: Path, settings: dict[str, str]) -> Iterator
         process.terminate()
         process.wait(20)
         process.stdout.close()
-        wait_for(lambda: not marked(mark))
+        wait_for(lambda: not pids(f"INKLING_TEST_MARK={mark}"))
 
 
-def marked(mark: str, module: str = "") -> list[int]:
-    """The living processes with the mark in their environment, and in their command line the module's name."""
+def all_pids() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+
+
+def pids(mark: str, module: str = "") -> list[int]:
+    """The living processes with the mark in their environment and the module's name in their command line."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (
-                f"INKLING_TEST_MARK={mark}" in (folder / "environ").read_text()
-                and module in (folder / "cmdline").read_text()
-            ):
-                found.append(int(folder.name))
-        except OSError:
-            continue  # ended meanwhile
+    for pid in all_pids():
+        with suppress(OSError):  # ended meanwhile
+            folder = Path(f"/proc/{pid}")
+            if mark in (folder / "environ").read_text().split("\0") and module in (folder / "cmdline").read_text():
+                found.append(pid)
     return found
 
 

@@ -28,7 +28,8 @@ from model.evaluate import evaluate
 from model.presets import TrainRequest
 from model.reports import FitResult
 from model.train import fit
-from tests.torture_cluster import OPERATOR, USERS, Cluster, Kind, cluster, new_mark, own_cache, pids
+from tests.processes import pids
+from tests.torture_cluster import OPERATOR, USERS, Cluster, Kind, cluster, new_mark, own_cache
 from tests.torture_faults import Chaos
 from tests.torture_users import NEWS_SECONDS, PATIENCE_SECONDS, SPECS, Notes, User, body
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.postgresql import Postgresql, binaries
-from tests.processes import ROOT, wait_for
+from tests.processes import ROOT, all_pids, pids, wait_for
 
 Kind = Literal["sqlite", "postgresql"]
 USERS = ("ada", "ben", "cleo", "dan", "eva")
@@ -164,21 +164,6 @@ def _works_in(pid: int, folder: Path) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cwd").readlink() == folder
     return False
-
-
-def all_pids() -> list[int]:
-    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
-
-
-def pids(mark: str, module: str = "") -> list[int]:
-    """The living processes with the mark in their environment and the module's name in their command line."""
-    found = []
-    for pid in all_pids():
-        with contextlib.suppress(OSError):
-            folder = Path(f"/proc/{pid}")
-            if mark in (folder / "environ").read_text().split("\0") and module in (folder / "cmdline").read_text():
-                found.append(pid)
-    return found
 
 
 class Cluster:
