@@ -9,7 +9,7 @@ serve: .venv/$(DEVICE)
 	$(BIN)/inkling serve
 
 test: .venv/dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # Minutes each; a full disk is among the faults where this may mount one, as root. TORTURE="--seed 7 --runs 200" varies it.
 torture: .venv/dev
@@ -43,6 +43,7 @@ lock:
 	$(LOCK) --extra dev -o locks/dev.txt
 	$(LOCK) --extra cuda12 -o locks/cuda12.txt
 	$(LOCK) --extra cuda13 -o locks/cuda13.txt
+	$(LOCK) --extra telemetry -o locks/telemetry.txt
 
 clean:
 	rm -rf .venv .venv-lock

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from model.reports import EpochReport, StepReport
 from model.scores import Evaluation
@@ -183,62 +183,6 @@ class DefaultModel(Wire):
         description="The model to pin; null unpins, and the best model is the default again",
         examples=[MODEL_ID],
     )
-
-
-class Prediction(Wire):
-    """Which digit a drawing shows."""
-
-    digit: int = Field(ge=0, le=9, description="The digit named", examples=[7])
-    confidence: float = Field(ge=0.0, le=1.0, description="Its probability", examples=[0.98])
-    probabilities: list[float] = Field(
-        min_length=10,
-        max_length=10,
-        description="Of each digit, 0 to 9",
-        examples=[[0.0] * 7 + [0.98, 0.0, 0.02]],
-    )
-    model: str = Field(description="The model that answered", examples=[MODEL_ID])
-    seen: list[list[int]] | None = Field(
-        None,
-        description="With include=seen: 28 rows of 28 ink values 0–255 that the network saw",
-        examples=[[[0] * 28] * 28],
-    )
-
-
-class PredictionList(Wire):
-    """One prediction for each image of a request that had many, in their order."""
-
-    predictions: list[Prediction] = Field(description="The predictions")
-
-
-Row = Annotated[list[float], Field(fail_fast=True)]  # a million bad numbers make one error
-Rows = Annotated[list[Row], Field(fail_fast=True)]
-
-
-class PredictRequest(Wire):
-    """Exactly one of `image`, `pixels` and `images`."""
-
-    image: str | None = Field(
-        None,
-        description="An image file in base64, or a data URL of one",
-        examples=["data:image/png;base64,iVBORw0…"],
-    )
-    pixels: Rows | None = Field(
-        None, description="Rows of gray values 0–255", examples=[[[0, 0, 255], [0, 255, 0], [255, 0, 0]]]
-    )
-    images: list[str | Rows] | None = Field(
-        None,
-        min_length=1,
-        fail_fast=True,
-        description="Many of them, each as in `image` or `pixels`",
-        examples=[["data:image/png;base64,iVBORw0…"]],
-    )
-
-    @model_validator(mode="after")
-    def _check_exactly_one(self) -> Self:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of image, pixels and images, not {' and '.join(given) or 'none'}")
-        return self
 
 
 class PresetInfo(Wire):

@@ -15,8 +15,9 @@ from starlette.datastructures import UploadFile
 
 from app.dependencies import PredictorDep, SettingsDep
 from app.errors import InvalidInputError, MediaTypeError, TooLargeError, describe
+from app.predictions import Prediction, PredictionList, PredictRequest
 from app.predictor import Predictor
-from app.schemas import MODEL_ID, Prediction, PredictionList, PredictRequest
+from app.schemas import MODEL_ID
 from model.drawing import DrawingError, ImageTooLargeError, from_image, from_pixels
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
