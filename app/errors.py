@@ -4,12 +4,13 @@ InklingError
 ├── UnauthorizedError 401
 ├── ForbiddenError 403
 ├── NotFoundError 404          RunNotFoundError, ModelNotFoundError
-├── ConflictError 409          RunEndedError, ModelInUseError, SupersededError
+├── ConflictError 409          RunEndedError, ModelInUseError, SupersededError, UnusableModelError
 ├── InvalidInputError 422      one field of the request, named
 │   ├── TooLargeError 413
 │   └── MediaTypeError 415
 ├── TooManyRunsError 429       with Retry-After
-└── UnavailableError 503       QueueFullError, NoModelError, DatabaseAwayError; with Retry-After
+└── UnavailableError 503       with Retry-After: QueueFullError, NoModelError, DatabaseAwayError, BusyError,
+                               DeadlineError
 """
 
 import logging
@@ -88,6 +89,11 @@ class SupersededError(ConflictError):
         super().__init__(f"attempt {attempt} at run {run} is not its newest: it was taken over, or has ended")
 
 
+class UnusableModelError(ConflictError):
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(f"model {model} cannot answer: {reason}; ask for another")
+
+
 class InvalidInputError(InklingError):
     """loc: the path of what is wrong, as pydantic has them: ("body", "image")."""
 
@@ -134,6 +140,20 @@ class DatabaseAwayError(UnavailableError):
 class NoModelError(UnavailableError):
     def __init__(self) -> None:
         super().__init__("no model is ready yet; GET /train shows the runs, and why one failed")
+
+
+class BusyError(UnavailableError):
+    headers: ClassVar = {"Retry-After": "1"}
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting} images are waiting already, as many as this process takes; try again in a moment")
+
+
+class DeadlineError(UnavailableError):
+    headers: ClassVar = {"Retry-After": "1"}
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"not answered within its time: it had waited for {seconds:.1f} s; try again in a moment")
 
 
 def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -1,100 +1,109 @@
-"""Warmed models that answer predictions: parameters on the device, every batch size compiled beforehand."""
+"""The models that answer predictions: the default is kept warm, others are warmed when they are asked for."""
 
 import asyncio
 import logging
+import os
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import partial
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from app.batching import Batcher, Limits
 from app.database import UNAVAILABLE
-from app.errors import NoModelError
+from app.drawings import Drawing, prepared
+from app.errors import NoModelError, UnusableModelError
 from app.registry import DEFAULT, Registry
-from model import network as net
-from model.checkpoint import CheckpointError, from_bytes
-from model.spec import TrainSpec
+from app.settings import Settings
+from app.warm import Row, WarmModel
+from model.checkpoint import CheckpointError
 
-BATCH_SIZES = (1, 8, 64)  # a batch is padded to the next of them, so that three shapes are compiled
 WARM_MODELS = 8
+PREPARED_TOGETHER = 8  # drawings; more would make the first of them wait for the last
 
 _log = logging.getLogger(__name__)
 
-
-class WarmModel:
-    """A model whose predictions need no compilation any more."""
-
-    def __init__(self, model: str, safetensors: bytes) -> None:
-        """Raises CheckpointError for bytes that are not a network's, or that give no finite probabilities."""
-        spec, parameters = from_bytes(safetensors)
-        self.id = model
-        self._parameters = jax.tree.map(jnp.asarray, parameters)
-        predict = jax.jit(partial(_probabilities, spec=spec))
-        self._compiled = {size: self._compile(predict, size) for size in BATCH_SIZES}
-        if not np.isfinite(self.probabilities(np.zeros((1, 28, 28), np.uint8))).all():
-            raise CheckpointError(f"model {model} answers with NaN")
-
-    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """images: [N, 28, 28] uint8, ink high. Returns [N, 10] float32, each row summing to 1."""
-        chunks = [images[start : start + BATCH_SIZES[-1]] for start in range(0, len(images), BATCH_SIZES[-1])]
-        return np.concatenate([self._of_batch(chunk) for chunk in chunks])
-
-    def _of_batch(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        size = next(size for size in BATCH_SIZES if size >= len(images))
-        padded = np.pad(images, ((0, size - len(images)), (0, 0), (0, 0)))
-        return np.asarray(self._compiled[size](self._parameters, padded))[: len(images)]
-
-    def _compile(self, predict: jax.stages.Wrapped, size: int) -> jax.stages.Compiled:
-        return predict.lower(self._parameters, jax.ShapeDtypeStruct((size, 28, 28), np.uint8)).compile()
+Ink = NDArray[np.uint8]
 
 
-def _probabilities(parameters: net.NetworkParameters, images: jax.Array, *, spec: TrainSpec) -> jax.Array:
-    return net.probabilities(net.apply(parameters, images, network=spec.network), spec=spec)
+class Answers(NamedTuple):
+    """What a model says of N images."""
+
+    model: str
+    probabilities: NDArray[np.float32]  # [N, 10]
+
+
+class _Served(NamedTuple):
+    model: WarmModel
+    queue: Batcher[Ink, Row]
+
+    async def answer(self, images: Sequence[Ink], deadline: float) -> Answers:
+        rows = await self.queue.submit(images, deadline)
+        return Answers(self.model.id, np.stack([row.probabilities for row in rows]))
 
 
 class Predictor:
     """Keeps the default model warm, and a few others that were asked for by name."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._default: WarmModel | None = None
-        self._warm_models: OrderedDict[str, WarmModel] = OrderedDict()
-        self._unloadable: str | None = None
+    def __init__(self, registry: Registry, settings: Settings) -> None:
+        self._registry, self._settings = registry, settings
+        self._default: _Served | None = None
+        self._warm_models: OrderedDict[str, _Served] = OrderedDict()
+        self._unusable: str | None = None
         self._lock = threading.Lock()
+        cores = os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(2 * cores, "predict")
+        preparing = Limits(PREPARED_TOGETHER, 0.0, settings.max_waiting_images, at_once=cores)
+        self._drawings: Batcher[Drawing, Ink] = Batcher(prepared, preparing, self._pool)
 
     @property
     def default(self) -> WarmModel:
         """Raises NoModelError until the first model is warm."""
-        if self._default is None:
-            raise NoModelError
-        return self._default
+        return self._served_default().model
 
     def model(self, name: str | None) -> WarmModel:
-        """The default model, or one by id or alias, which is warmed first. Raises ModelNotFoundError."""
-        if name is None or name == DEFAULT:
-            return self.default
-        model = self._registry.model(name).id
-        if self._default and self._default.id == model:
-            return self._default
-        with self._lock:
-            return self._warm(model)
+        """The default model, or one by id or alias, which is warmed first; in a thread.
+
+        Raises ModelNotFoundError, UnusableModelError and NoModelError.
+        """
+        return self._served(name).model
+
+    def deadline(self) -> float:
+        """When a request that arrives now has waited for too long, by time.monotonic()."""
+        return time.monotonic() + self._settings.predict_seconds
+
+    async def prepare(self, drawings: Sequence[Drawing], deadline: float) -> list[Ink]:
+        """The drawings in the network's form. Raises BusyError, DeadlineError, and what is wrong with a drawing."""
+        return await self._drawings.submit(drawings, deadline)
+
+    async def answer(self, images: Sequence[Ink], model: str | None = None, deadline: float | None = None) -> Answers:
+        """images: each [28, 28] uint8 in the network's form; model: an id or alias, the default if left out.
+
+        Raises BusyError, DeadlineError, ModelNotFoundError, UnusableModelError and NoModelError.
+        """
+        if model in (None, DEFAULT):
+            served = self._served_default()
+        else:
+            served = await asyncio.to_thread(self._served, model)
+        return await served.answer(images, deadline or self.deadline())
 
     def refresh(self) -> None:
         """Makes the registry's default the one that answers; the old one answers until the new one is warm."""
         with self._lock:
             model = self._registry.default()
-            if model in (None, self._unloadable) or (self._default and self._default.id == model):
+            if model in (None, self._unusable) or (self._default and self._default.model.id == model):
                 return
             try:
                 self._default = self._warm(model)
-            except CheckpointError:
-                self._unloadable = model  # it is tried, and logged, once
+            except UnusableModelError:
+                self._unusable = model  # it is tried, and logged, once
                 raise
-            self._unloadable = None
+            self._unusable = None
         _log.info("model %s answers predictions now", model)
 
     async def follow_default(self, poll_seconds: float) -> None:
@@ -115,10 +124,33 @@ class Predictor:
         except Exception:  # noqa: BLE001 - whatever is wrong with a new model, the old one goes on answering
             _log.exception("the default model cannot be loaded")
 
-    def _warm(self, model: str) -> WarmModel:
+    def _served_default(self) -> _Served:
+        if self._default is None:
+            raise NoModelError
+        return self._default
+
+    def _served(self, name: str | None) -> _Served:
+        if name is None or name == DEFAULT:
+            return self._served_default()
+        model = self._registry.model(name).id
+        if self._default and self._default.model.id == model:
+            return self._default
+        with self._lock:
+            return self._warm(model)
+
+    def _warm(self, model: str) -> _Served:
         if model not in self._warm_models:
-            self._warm_models[model] = WarmModel(*self._registry.parameters(model))
+            self._warm_models[model] = self._load(model)
         self._warm_models.move_to_end(model)
         while len(self._warm_models) > WARM_MODELS:
             self._warm_models.popitem(last=False)
         return self._warm_models[model]
+
+    def _load(self, model: str) -> _Served:
+        settings = self._settings
+        try:
+            warm = WarmModel(*self._registry.parameters(model), settings.max_batch)
+        except CheckpointError as error:
+            raise UnusableModelError(model, str(error)) from error
+        limits = Limits(settings.max_batch, settings.batch_wait_seconds, settings.max_waiting_images)
+        return _Served(warm, Batcher(warm.answer, limits, self._pool, seconds=warm.seconds))

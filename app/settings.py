@@ -34,6 +34,16 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(8_000_000, ge=1_000, description="Size in bytes above which a request is answered 413")
     max_images: int = Field(256, ge=1, le=10_000, description="Images that one prediction request may carry")
+    max_batch: int = Field(64, ge=1, le=1024, description="Images that are recognised together at most")
+    batch_wait_seconds: float = Field(
+        0.0, ge=0.0, le=1.0, description="Seconds that images that wait together wait for more; one alone never does"
+    )
+    max_waiting_images: int = Field(
+        1_024, ge=1, le=100_000, description="Images that may wait to be recognised; one more is answered 503"
+    )
+    predict_seconds: float = Field(
+        10.0, gt=0.0, le=600.0, description="Seconds after which an image that still waits is answered 503"
+    )
     default_poll_seconds: float = Field(
         1.0, gt=0.0, le=60.0, description="Seconds between looks for a new default model"
     )
@@ -59,6 +69,13 @@ class Settings(BaseSettings):
     processes: int = Field(1, ge=1, le=10_000, description="How many processes take part in that training")
     process: int = Field(0, ge=0, le=9_999, description="Which of them this is, from 0; 0 writes the files")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe level logged")
+
+    @field_validator("max_waiting_images")
+    @classmethod
+    def _check_waiting_images(cls, waiting: int, info: ValidationInfo) -> int:
+        if waiting < (least := info.data.get("max_images", 1)):
+            raise ValueError(f"Input should be at least INKLING_MAX_IMAGES, {least}")
+        return waiting
 
     @field_validator("processes")
     @classmethod

@@ -75,7 +75,7 @@ class Interrupted(Registry):
 def test_a_default_that_could_not_be_read_in_an_outage_is_read_after_it(database: Database) -> None:
     registry = Interrupted(database)
     model = publish(registry, "run", 0.9)
-    predictor = Predictor(registry)
+    predictor = Predictor(registry, Settings())
     with pytest.raises(sa.exc.OperationalError):
         predictor.refresh()
     predictor.refresh()

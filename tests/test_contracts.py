@@ -21,13 +21,16 @@ FIELDS = ("description", "examples")
 # Whoever is on the left may import whoever is on the right; jobs, claims and runs alone speak to DBOS.
 QUEUE = {"app.claims", "app.jobs", "app.runs"}
 ARROWS: dict[str, set[str]] = {
+    "app.batching": {"app.errors"},
     "app.backup": {"app.database", "app.settings"},
+    "app.candidates": set(),
     "app.checkpoints": {"app.database", "app.errors"},
     "app.claims": {"app.database", "app.runs", "app.schemas"},
     "app.cli": {"app", "app.devices", "app.local", "app.settings", "app.supervisor", "app.worker", "model"},
     "app.database": set(),
     "app.dependencies": {"app.jobs", "app.predictor", "app.registry", "app.schemas", "app.settings"},
     "app.devices": set(),
+    "app.drawings": {"app.errors", "model"},
     "app.errors": {"app.database", "app.schemas"},
     "app.feeds": {"app.database"},
     "app.heartbeats": {"app.database"},
@@ -45,11 +48,14 @@ ARROWS: dict[str, set[str]] = {
     },
     "app.migrations": set(),
     "app.predictions": {"app.schemas"},
-    "app.predictor": {"app.database", "app.errors", "app.registry", "model"},
+    "app.predictor": {
+        *("app.batching", "app.database", "app.drawings", "app.errors", "app.registry", "app.settings", "app.warm"),
+        "model",
+    },
     "app.registry": {"app.checkpoints", "app.database", "app.errors", "app.schemas", "model"},
     "app.routes": {
-        *("app.dependencies", "app.errors", "app.jobs", "app.line", "app.predictions", "app.predictor"),
-        *("app.registry", "app.schemas", "app.users", "model"),
+        *("app.dependencies", "app.drawings", "app.errors", "app.jobs", "app.line", "app.predictions"),
+        *("app.predictor", "app.registry", "app.schemas", "app.settings", "app.users", "model"),
     },
     "app.runs": {"app.database"},
     "app.schemas": {"model"},
@@ -61,6 +67,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "app.upkeep": {"app", "app.checkpoints", "app.database", "app.heartbeats", "app.schemas", "app.settings"},
     "app.users": {"app.dependencies", "app.errors", "app.line", "app.settings"},
+    "app.warm": {"model"},
     "app.worker": {
         *("app", "app.checkpoints", "app.database", "app.devices", "app.heartbeats", "app.lifeline", "app.runs"),
         *("app.schemas", "app.settings", "app.upkeep"),
