@@ -1,7 +1,7 @@
 """Drawings as they are sent, and what they become before a network sees them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +15,21 @@ SMALL_PIXELS = 28 * 28  # so few are prepared sooner than a thread is woken
 class Drawing(NamedTuple):
     """A drawing as it was sent, and the path of the field that it came in."""
 
-    content: bytes | list[list[float]]  # an image file, or rows of gray values
+    content: bytes | NDArray[Any]  # an image file, or gray values, [H, W]
     field: tuple[str | int, ...]
 
     @property
     def is_small(self) -> bool:
-        return isinstance(self.content, list) and sum(map(len, self.content)) <= SMALL_PIXELS
+        return isinstance(self.content, np.ndarray) and self.content.size <= SMALL_PIXELS
 
     def prepared(self) -> NDArray[np.uint8]:
         """[28, 28] uint8, ink high. Raises InvalidInputError, or TooLargeError, for what cannot be a drawing."""
         try:
-            return from_image(self.content) if isinstance(self.content, bytes) else from_pixels(self._grid())
+            return from_image(self.content) if isinstance(self.content, bytes) else from_pixels(self.content)
         except ImageTooLargeError as error:
             raise TooLargeError(str(error), *self.field) from None
         except DrawingError as error:
             raise InvalidInputError(str(error), *self.field) from None
-
-    def _grid(self) -> NDArray[np.float64]:
-        if len({len(row) for row in self.content}) != 1:  # type: ignore[arg-type]
-            raise InvalidInputError("the rows have different lengths, or there are none", *self.field)
-        return np.array(self.content, np.float64)
 
 
 def prepared(drawings: Sequence[Drawing]) -> list[NDArray[np.uint8] | Exception]:

@@ -131,26 +131,47 @@ async def _read_form(request: Request) -> Drawing:
 
 
 def _read_json(body: bytes) -> list[Drawing]:
-    request = _parse(body)
-    if request.image is not None:
-        return [Drawing(_decode(request.image, ("body", "image")), ("body", "image"))]
-    if request.pixels is not None:
-        return [Drawing(request.pixels, ("body", "pixels"))]
-    fields = [(item, ("body", "images", index)) for index, item in enumerate(request.images or [])]
-    return [Drawing(_decode(item, field) if isinstance(item, str) else item, field) for item, field in fields]
+    given = _parse(body)
+    if isinstance(given, np.ndarray):
+        return [Drawing(given, ("body", "pixels"))]
+    if given.image is not None:
+        return [_drawing(given.image, "body", "image")]
+    if given.pixels is not None:
+        return [_drawing(given.pixels, "body", "pixels")]
+    return [_drawing(item, "body", "images", index) for index, item in enumerate(given.images or [])]
 
 
-def _parse(body: bytes) -> PredictRequest:
+def _parse(body: bytes) -> PredictRequest | NDArray[np.generic]:
+    """Pixels alone come back as an array, [H, W]: NumPy validates them in a third of the time."""
     try:
         given = from_json(body)
         if isinstance(given, dict) and len(given) > 1:  # looked at first: a million unknown fields are a million errors
             raise InvalidInputError(f"{len(given)} fields; give exactly one of image, pixels and images", "body")
+        if isinstance(given, dict) and (pixels := _numbers(given.get("pixels"))) is not None:
+            return pixels
         return PredictRequest.model_validate(given)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
         raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None
     except ValueError as error:
         raise InvalidInputError(f"not JSON: {error}", "body") from None
+
+
+def _numbers(rows: Any) -> NDArray[np.generic] | None:
+    """None for what is not rows of numbers, all of one length."""
+    try:
+        numbers = np.array(rows)
+    except (ValueError, OverflowError):
+        return None
+    return numbers if numbers.ndim == 2 and numbers.dtype.kind in "if" else None
+
+
+def _drawing(sent: str | list[list[float]], *field: str | int) -> Drawing:
+    if isinstance(sent, str):
+        return Drawing(_decode(sent, field), field)
+    if len({len(row) for row in sent}) != 1:
+        raise InvalidInputError("the rows have different lengths, or there are none", *field)
+    return Drawing(np.array(sent), field)
 
 
 def _decode(text: str, field: tuple[str | int, ...]) -> bytes:
