@@ -3,9 +3,9 @@
 InklingError
 ├── UnauthorizedError 401
 ├── ForbiddenError 403
-├── NotFoundError 404          RunNotFoundError, ModelNotFoundError
-├── ConflictError 409          RunEndedError, ModelInUseError, SupersededError, UnusableModelError
-├── InvalidInputError 422      one field of the request, named
+├── NotFoundError 404          RunNotFoundError, ModelNotFoundError, AliasNotFoundError
+├── ConflictError 409          RunEndedError, ModelInUseError, CandidateError, SupersededError, UnusableModelError
+├── InvalidInputError 422      one field of the request, named; ReservedAliasError
 │   ├── TooLargeError 413
 │   └── MediaTypeError 415
 ├── TooManyRunsError 429       with Retry-After
@@ -68,6 +68,11 @@ class ModelNotFoundError(NotFoundError):
         super().__init__(f"there is no model or alias {model!r}; GET /models lists the models")
 
 
+class AliasNotFoundError(NotFoundError):
+    def __init__(self, alias: str) -> None:
+        super().__init__(f"there is no alias {alias!r}; GET /aliases lists the aliases")
+
+
 class ConflictError(InklingError):
     status = HTTPStatus.CONFLICT
 
@@ -80,6 +85,11 @@ class RunEndedError(ConflictError):
 class ModelInUseError(ConflictError):
     def __init__(self, model: str, alias: str) -> None:
         super().__init__(f"model {model} is {alias!r}; point the alias to another model first")
+
+
+class CandidateError(ConflictError):
+    def __init__(self, model: str) -> None:
+        super().__init__(f"model {model} is the default already; try another one beside it")
 
 
 class SupersededError(ConflictError):
@@ -102,6 +112,11 @@ class InvalidInputError(InklingError):
     def __init__(self, message: str, *loc: str | int) -> None:
         super().__init__(message)
         self.loc = loc
+
+
+class ReservedAliasError(InvalidInputError):
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "path", "alias")
 
 
 class TooLargeError(InvalidInputError):

@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from app.aliases import DEFAULT
 from app.batching import Batcher, Limits
 from app.database import UNAVAILABLE
 from app.drawings import Drawing, prepared
 from app.errors import NoModelError, UnusableModelError
-from app.registry import DEFAULT, Registry
+from app.registry import Registry
 from app.settings import Settings
 from app.warm import Row, WarmModel
 from model.checkpoint import CheckpointError

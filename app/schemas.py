@@ -1,4 +1,4 @@
-"""The shapes of requests and answers that are not types of model/ already."""
+"""The shapes of requests and answers that are not types of model/ already; those about models: app.model_schemas."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.reports import EpochReport, StepReport
-from model.scores import Evaluation
 from model.spec import TrainSpec
 
 RUN_ID = "00064447bd31a01f9c2e"
@@ -123,66 +122,6 @@ class DryRun(Wire):
     )
     memory_bytes: int = Field(description="Memory that data, parameters and batch would take", examples=[59000000])
     seconds: float = Field(description="Training time on two CPU cores, good to a factor of a few", examples=[130.0])
-
-
-class Scores(Wire):
-    """A model's test scores, and its validation scores where images were held out."""
-
-    loss: float = Field(description="Mean loss on the 10,000 test images", examples=[0.081])
-    accuracy: float = Field(description="Share of them named right", examples=[0.9778])
-    validation_loss: float | None = Field(None, description="Mean loss on the held-out images", examples=[0.08])
-    validation_accuracy: float | None = Field(None, description="Share of them named right", examples=[0.978])
-
-
-class ModelInfo(Wire):
-    """A published model."""
-
-    id: str = Field(description="The model's id", examples=[MODEL_ID])
-    name: str = Field(description="The label of its run", examples=["two hidden layers"])
-    run: str = Field(description="The run that published it", examples=[RUN_ID])
-    created_at: datetime = Field(description="When it was published", examples=["2026-11-23T15:01:40Z"])
-    parameters: int = Field(description="How many numbers were trained", examples=[648010])
-    scores: Scores = Field(description="How good it is")
-    aliases: list[str] = Field(description="Names that point to it", examples=[["default"]])
-    pinned: bool = Field(description="Somebody has pinned it as the default", examples=[False])
-
-
-class ModelList(Wire):
-    """Every published model, newest first."""
-
-    models: list[ModelInfo] = Field(description="The models")
-
-
-class LeaderboardEntry(Wire):
-    """A model's place among the others."""
-
-    model: str = Field(description="The model's id", examples=[MODEL_ID])
-    name: str = Field(description="Its label", examples=["two hidden layers"])
-    loss: float = Field(description="Mean loss on the 10,000 test images", examples=[0.081])
-    accuracy: float = Field(description="Share of them named right", examples=[0.9778])
-    parameters: int = Field(description="How many numbers were trained", examples=[648010])
-
-
-class Leaderboard(Wire):
-    """Every model, best accuracy first; among equals, the smallest loss first."""
-
-    models: list[LeaderboardEntry] = Field(description="The models")
-
-
-class ModelEvaluation(Evaluation):
-    """A model's full report on the test set."""
-
-    model: str = Field(description="The model's id", examples=[MODEL_ID])
-
-
-class DefaultModel(Wire):
-    """Which model `/predict` uses."""
-
-    model: str | None = Field(
-        pattern=r"^[0-9A-Za-z_-]{1,64}$",
-        description="The model to pin; null unpins, and the best model is the default again",
-        examples=[MODEL_ID],
-    )
 
 
 class PresetInfo(Wire):

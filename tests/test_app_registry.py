@@ -3,18 +3,30 @@
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
+from app.aliases import Candidate
 from app.checkpoints import Checkpoints
-from app.database import Database
-from app.errors import ModelInUseError, ModelNotFoundError, SupersededError
+from app.database import SCHEMA, Database
+from app.errors import (
+    AliasNotFoundError,
+    CandidateError,
+    ModelInUseError,
+    ModelNotFoundError,
+    ReservedAliasError,
+    SupersededError,
+)
 from app.registry import Registry
 from model import network as net
 from model.checkpoint import from_bytes
@@ -110,9 +122,17 @@ def test_a_handful_of_validation_images_does_not_make_a_default(registry: Regist
 
 
 def test_what_is_not_there_is_named(registry: Registry) -> None:
-    for use in (registry.model, registry.evaluation, registry.parameters, registry.delete, registry.pin_default):
-        with pytest.raises(ModelNotFoundError, match="'nothing'"):
-            use("nothing")
+    def point(name: str) -> None:
+        registry.point("pens", name)
+
+    every = (registry.model, registry.evaluation, registry.parameters, registry.delete, registry.pin_default, point)
+    for use in (*every, registry.try_beside_default):
+        for name in ("nothing", "nul\0", "\ud800", "n" * 10_000, ""):
+            with pytest.raises(ModelNotFoundError):
+                use(name)
+    assert registry.aliases() == []
+    with pytest.raises(AliasNotFoundError, match="'nothing'"):
+        registry.drop("nothing")
 
 
 def test_deleting_and_pinning_at_once_leave_no_alias_without_a_model(registry: Registry) -> None:
@@ -128,6 +148,94 @@ def test_deleting_and_pinning_at_once_leave_no_alias_without_a_model(registry: R
             list(pool.map(attempt, [registry.delete, registry.pin_default] * 4, [model] * 8))
             assert registry.model("default").id == registry.default()
             registry.pin_default(None)
+
+
+def test_an_alias_names_a_model_guards_it_and_moves(registry: Registry) -> None:
+    one, other = publish(registry, "a", 0.9), publish(registry, "b", 0.95)
+    assert registry.point("pens", one).model == one
+    assert registry.point("room-12", "pens").model == one
+    assert registry.point("pens", other).model == other
+    assert registry.model("room-12").aliases == ["room-12"]
+    assert [(alias.name, alias.model) for alias in registry.aliases()] == [
+        ("default", other),
+        ("pens", other),
+        ("room-12", one),
+    ]
+    with pytest.raises(ModelInUseError, match=f"model {one} is 'room-12'"):
+        registry.delete(one)
+    registry.drop("room-12")
+    registry.delete(one)
+    with pytest.raises(AliasNotFoundError, match="'room-12'"):
+        registry.drop("room-12")
+
+
+@pytest.mark.parametrize("name", ["default", "candidate", "compare", "abcdefabcdef"])
+def test_a_name_with_another_meaning_is_no_alias(registry: Registry, name: str) -> None:
+    model = publish(registry, "a", 0.9)
+    for change in (lambda: registry.point(name, model), lambda: registry.drop(name)):
+        with pytest.raises(ReservedAliasError, match=f"'{name}'"):
+            change()
+    assert [alias.name for alias in registry.aliases()] == ["default"]
+
+
+def test_a_candidate_is_tried_until_it_is_dropped_or_the_default(registry: Registry) -> None:
+    best, worse, other = publish(registry, "a", 0.9), publish(registry, "b", 0.8), publish(registry, "c", 0.7)
+    assert registry.candidate() is None
+    registry.try_beside_default(worse, share=0.25)
+    assert (registry.candidate(), registry.model("candidate").id) == (Candidate(worse, 0.25, False), worse)
+    with pytest.raises(ModelInUseError, match=f"model {worse} is 'candidate'"):
+        registry.delete(worse)
+    registry.try_beside_default(other, shadow=True)
+    assert registry.candidate() == Candidate(other, 0.0, True)
+    with pytest.raises(CandidateError, match=f"model {best} is the default already"):
+        registry.try_beside_default(best, share=0.5)
+    assert registry.candidate() == Candidate(other, 0.0, True)
+    registry.pin_default(worse)
+    assert registry.candidate() == Candidate(other, 0.0, True)
+    registry.pin_default("candidate")
+    assert (registry.default(), registry.candidate()) == (other, None)
+    registry.try_beside_default(best, share=1.0)
+    registry.pin_default(None)
+    assert (registry.default(), registry.candidate()) == (best, None)
+    registry.try_beside_default(worse, share=1.0)
+    registry.try_beside_default(None)
+    assert registry.candidate() is None
+
+
+def test_whoever_waits_for_news_hears_of_a_candidate(registry: Registry) -> None:
+    publish(registry, "a", 0.9)
+    model = publish(registry, "b", 0.8)
+    with closing(registry.news()) as news, ThreadPoolExecutor(1) as pool:
+        news.wait(0.1)  # it listens from now on
+        begun = time.monotonic()
+        heard = pool.submit(news.wait, 20.0 if registry._database.is_postgresql else 0.1)
+        registry.try_beside_default(model, shadow=True)
+        heard.result()
+        assert time.monotonic() - begun < 10.0
+
+
+def test_aliases_changed_at_once_leave_each_name_with_one_model_that_is_there(registry: Registry) -> None:
+    publish(registry, "best", 0.99)
+    models = [publish(registry, f"run {number}", 0.5) for number in range(8)]
+
+    def attempt(number: int) -> None:
+        model = models[number % len(models)]
+        changes = (
+            lambda: registry.point("pens", model),
+            lambda: registry.try_beside_default(model, share=0.5),
+            lambda: registry.pin_default(model if number % 3 else None),
+            lambda: registry.drop("pens"),
+            lambda: registry.delete(model),
+        )
+        with suppress(ModelInUseError, ModelNotFoundError, AliasNotFoundError, CandidateError):
+            changes[number % len(changes)]()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(attempt, range(160)))
+    there = {model.id for model in registry.models()}
+    aliases = {alias.name: alias.model for alias in registry.aliases()}
+    assert set(aliases.values()) <= there
+    assert "default" in aliases and aliases["default"] != aliases.get("candidate")
 
 
 def test_several_processes_can_migrate_a_new_database_at_once(database_url: str) -> None:
@@ -153,6 +261,54 @@ def test_a_database_of_the_version_before_migrations_keeps_its_models(tmp_path: 
     assert (model.id, model.aliases) == ("0123456789ab", ["default"])
     database.close()
 
+
+def migrate_to(database: Database, revision: str) -> None:
+    """As `Database.migrate` does, but not to the newest."""
+    config = Config()
+    config.set_main_option("script_location", "app:migrations")
+    with database.writing() as connection:
+        if database.is_postgresql:
+            connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def test_a_database_without_uploads_and_candidates_keeps_what_it_has(database_url: str) -> None:
+    database = Database(database_url)
+    migrate_to(database, "0002")
+    blob = bytes(range(256)) * 4_000
+    with database.writing() as connection:
+        for number in range(3):
+            connection.execute(OLD_MODEL, {"id": f"00000000000{number}", "run": f"run {number}", "blob": blob})
+        connection.execute(sa.text("INSERT INTO aliases VALUES ('default', '000000000001', true)"))
+        connection.execute(
+            sa.text("INSERT INTO checkpoints (run, attempt, data) VALUES ('waiting', 3, :b)"), {"b": b"c"}
+        )
+    database.migrate()
+
+    registry, checkpoints = Registry(database), Checkpoints(database)
+    default = registry.model("default")
+    assert (default.id, default.run, default.description, default.pinned) == ("000000000001", "run 1", "", True)
+    assert default.created_at.isoformat() == "2026-11-24T12:00:00+00:00"
+    assert (registry.candidate(), checkpoints.load("waiting"), checkpoints.begin("waiting")) == (None, b"c", 4)
+    with database.reading() as connection:
+        assert set(connection.scalars(sa.text("SELECT safetensors FROM models"))) == {blob}
+    for refused in (
+        OLD_MODEL.bindparams(id="000000000009", run="run 1", blob=b""),  # a run publishes once
+        sa.text("DELETE FROM models WHERE id = '000000000001'"),  # an alias points to it
+    ):
+        with pytest.raises(sa.exc.IntegrityError), database.writing() as connection:
+            connection.execute(refused)
+    registry.try_beside_default("000000000002", share=0.1)
+    registry.delete("000000000000")
+    assert publish(registry, "new", 0.99) == registry.models()[0].id
+    database.close()
+
+
+OLD_MODEL = sa.text(
+    "INSERT INTO models (id, run, name, created_at, spec, parameters, loss, accuracy, score, evaluation, sha256,"
+    " safetensors) VALUES (:id, :run, 'old', '2026-11-24 12:00:00.000000', '{}', 10, 0.1, 0.9, 0.9, '{}', 'x', :blob)"
+)
 
 # What the version before wrote.
 BEFORE_MIGRATIONS = """

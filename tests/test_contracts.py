@@ -21,6 +21,7 @@ FIELDS = ("description", "examples")
 # Whoever is on the left may import whoever is on the right; jobs, claims and runs alone speak to DBOS.
 QUEUE = {"app.claims", "app.jobs", "app.runs"}
 ARROWS: dict[str, set[str]] = {
+    "app.aliases": {"app", "app.database", "app.errors", "app.model_schemas"},
     "app.batching": {"app.errors"},
     "app.backup": {"app.database", "app.settings"},
     "app.candidates": set(),
@@ -47,20 +48,23 @@ ARROWS: dict[str, set[str]] = {
         *("app.routes", "app.settings", "model"),
     },
     "app.migrations": set(),
+    "app.model_schemas": {"app.schemas", "model"},
     "app.predictions": {"app.schemas"},
     "app.predictor": {
-        *("app.batching", "app.database", "app.drawings", "app.errors", "app.registry", "app.settings", "app.warm"),
-        "model",
+        *("app.aliases", "app.batching", "app.database", "app.drawings", "app.errors", "app.registry"),
+        *("app.settings", "app.warm", "model"),
     },
-    "app.registry": {"app.checkpoints", "app.database", "app.errors", "app.schemas", "model"},
+    "app.registry": {"app", "app.aliases", "app.checkpoints", "app.errors", "app.model_schemas", "model"},
     "app.routes": {
-        *("app.dependencies", "app.drawings", "app.errors", "app.jobs", "app.line", "app.predictions"),
-        *("app.predictor", "app.registry", "app.schemas", "app.settings", "app.users", "model"),
+        *("app.aliases", "app.dependencies", "app.drawings", "app.errors", "app.jobs", "app.line"),
+        *("app.model_schemas", "app.predictions", "app.predictor", "app.registry", "app.schemas", "app.settings"),
+        *("app.users", "model"),
     },
     "app.runs": {"app.database"},
     "app.schemas": {"model"},
     "app.settings": set(),
     "app.supervisor": set(),
+    "app.tables": {"app.database"},
     "app.trainer": {
         *("app", "app.checkpoints", "app.database", "app.errors", "app.lifeline", "app.registry", "app.schemas"),
         *("app.registry", "app.schemas", "app.settings", "model"),

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from app.dependencies import ModelName, RegistryDep
 from app.errors import describe
-from app.schemas import Leaderboard, LeaderboardEntry, ModelEvaluation
+from app.model_schemas import Leaderboard, LeaderboardEntry, ModelEvaluation
 
 router = APIRouter(prefix="/evaluate", tags=["evaluate"])
 

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
+from app.aliases import DEFAULT
 from app.dependencies import ModelName, PredictorDep, RegistryDep
 from app.errors import describe
-from app.registry import DEFAULT
-from app.schemas import DefaultModel, ModelInfo, ModelList, PresetInfo, PresetList
+from app.model_schemas import DefaultModel, ModelInfo, ModelList
+from app.schemas import PresetInfo, PresetList
 from app.users import UserDep
 from model.presets import PRESETS
 
