@@ -1,4 +1,4 @@
-"""The candidate: a second model that answers a share of what the default is asked, or is only compared with it."""
+"""The trial of a candidate: who answers a request, and how often it names the same digit as the default."""
 
 import random
 from typing import NamedTuple
@@ -6,17 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-
-class Candidate(NamedTuple):
-    """Which model it is, and what it gets to see."""
-
-    model: str
-    share: float  # of the requests that it answers, 0 to 1
-    shadow: bool  # it answers none, and is asked everything
+from app.aliases import Candidate
 
 
 class Counts(NamedTuple):
-    """What a candidate has done in this process since it became one; in images."""
+    """What a candidate has done in this process since its trial began, in images."""
 
     answered: int = 0
     compared: int = 0
@@ -24,7 +18,7 @@ class Counts(NamedTuple):
 
 
 class Trial:
-    """Says who answers, and counts how often the candidate names the same digit as the default."""
+    """One candidate beside the default."""
 
     def __init__(self, candidate: Candidate) -> None:
         self.candidate = candidate
@@ -34,12 +28,12 @@ class Trial:
         """Whether the next request is one of the candidate's share."""
         return random.random() < self.candidate.share
 
-    def answered(self, images: int) -> None:
+    def count_answered(self, images: int) -> None:
         self.counts = self.counts._replace(answered=self.counts.answered + images)
 
-    def compare(self, default: NDArray[np.float32], candidate: NDArray[np.float32]) -> int:
+    def compare(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> int:
         """Counts the images of which both name the same digit, and returns how many; both: [N, 10] probabilities."""
-        agreed = int((default.argmax(axis=1) == candidate.argmax(axis=1)).sum())
-        _, compared, agreed_before = self.counts
-        self.counts = self.counts._replace(compared=compared + len(default), agreed=agreed_before + agreed)
+        agreed = int((one.argmax(axis=1) == other.argmax(axis=1)).sum())
+        answered, compared, agreed_before = self.counts
+        self.counts = Counts(answered, compared + len(one), agreed_before + agreed)
         return agreed

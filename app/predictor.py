@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from app.aliases import DEFAULT
 from app.batching import Batcher, Limits
+from app.candidates import Counts, Trial
 from app.database import UNAVAILABLE
 from app.drawings import Drawing, prepared
-from app.errors import NoModelError, UnusableModelError
+from app.errors import BusyError, DeadlineError, NoModelError, UnusableModelError
 from app.registry import Registry
 from app.settings import Settings
 from app.warm import Row, WarmModel
@@ -55,7 +56,9 @@ class Predictor:
         self._registry, self._settings = registry, settings
         self._default: _Served | None = None
         self._warm_models: OrderedDict[str, _Served] = OrderedDict()
-        self._unusable: str | None = None
+        self._unusable: set[str] = set()  # each is tried, and logged, once
+        self._trial: tuple[Trial, _Served] | None = None
+        self._comparisons: set[asyncio.Task[None]] = set()
         self._lock = threading.Lock()
         cores = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(2 * cores, "predict")
@@ -87,30 +90,75 @@ class Predictor:
 
         Raises BusyError, DeadlineError, ModelNotFoundError, UnusableModelError and NoModelError.
         """
+        deadline = deadline or self.deadline()
+        if model is None and self._trial:
+            return await self._answer_in_trial(*self._trial, images, deadline)
         if model in (None, DEFAULT):
-            served = self._served_default()
-        else:
-            served = await asyncio.to_thread(self._served, model)
-        return await served.answer(images, deadline or self.deadline())
+            return await self._served_default().answer(images, deadline)
+        return await (await asyncio.to_thread(self._served, model)).answer(images, deadline)
+
+    def candidate_counts(self) -> Counts:
+        """What the candidate has done in this process."""
+        return self._trial[0].counts if self._trial else Counts()
+
+    async def _answer_in_trial(
+        self, trial: Trial, candidate: _Served, images: Sequence[Ink], deadline: float
+    ) -> Answers:
+        """Whoever answers, the other is asked behind the caller's back, to be compared."""
+        default = self._served_default()
+        if trial.answers_next():
+            answers = await candidate.answer(images, deadline)
+            trial.count_answered(len(images))
+            self._compare(trial, default, images, answers)
+            return answers
+        answers = await default.answer(images, deadline)
+        if trial.candidate.shadow:
+            self._compare(trial, candidate, images, answers)
+        return answers
+
+    def _compare(self, trial: Trial, other: _Served, images: Sequence[Ink], answers: Answers) -> None:
+        async def compare() -> None:
+            with suppress(BusyError, DeadlineError):  # people come first
+                trial.compare(answers.probabilities, (await other.answer(images, self.deadline())).probabilities)
+
+        task = asyncio.create_task(compare())
+        self._comparisons.add(task)  # asyncio itself forgets what nobody holds
+        task.add_done_callback(self._comparisons.discard)
 
     def refresh(self) -> None:
         """Makes the registry's default the one that answers; the old one answers until the new one is warm."""
         with self._lock:
-            model = self._registry.default()
-            if model in (None, self._unusable) or (self._default and self._default.model.id == model):
-                return
-            try:
-                self._default = self._warm(model)
-            except UnusableModelError:
-                self._unusable = model  # it is tried, and logged, once
-                raise
-            self._unusable = None
-        _log.info("model %s answers predictions now", model)
+            self._refresh_default()
+            self._refresh_candidate()
+
+    def _refresh_default(self) -> None:
+        model = self._registry.default()
+        if model and not (self._default and self._default.model.id == model) and (served := self._try(model)):
+            self._default = served
+            _log.info("model %s answers predictions now", model)
+
+    def _refresh_candidate(self) -> None:
+        candidate = self._registry.candidate()
+        if candidate == (self._trial and self._trial[0].candidate):
+            return
+        served = candidate and self._try(candidate.model)
+        self._trial = (Trial(candidate), served) if candidate and served else None
+
+    def _try(self, model: str) -> _Served | None:
+        """None, and a line in the log, for a model that cannot answer."""
+        if model in self._unusable:
+            return None
+        try:
+            return self._warm(model)
+        except UnusableModelError as error:
+            self._unusable.add(model)
+            _log.error("%s", error)
+            return None
 
     async def follow_default(self, poll_seconds: float) -> None:
         """Refreshes at every news of another default, and every poll_seconds in any case, until cancelled.
 
-        A model that cannot be loaded leaves the old one in place.
+        A model that cannot answer leaves the old one in place.
         """
         with closing(self._registry.news()) as news:
             while True:
@@ -123,7 +171,7 @@ class Predictor:
         except UNAVAILABLE as error:
             _log.warning("the default model is not known while the database does not answer: %s", error.args[0])
         except Exception:  # noqa: BLE001 - whatever is wrong with a new model, the old one goes on answering
-            _log.exception("the default model cannot be loaded")
+            _log.exception("the default model could not be looked up")
 
     def _served_default(self) -> _Served:
         if self._default is None:

@@ -47,11 +47,16 @@ def evaluation(accuracy: float) -> Evaluation:
 
 
 def publish(
-    registry: Registry, run: str, accuracy: float, spec: TrainSpec = SPEC, validation: float | None = None
+    registry: Registry,
+    run: str,
+    accuracy: float,
+    spec: TrainSpec = SPEC,
+    validation: float | None = None,
+    parameters: net.NetworkParameters = PARAMETERS,
 ) -> str:
     scores = None if validation is None else MeanScores(0.1, validation)
     attempt = Checkpoints(registry._database).begin(run)
-    return registry.publish(run, spec, PARAMETERS, evaluation(accuracy), scores, attempt=attempt)
+    return registry.publish(run, spec, parameters, evaluation(accuracy), scores, attempt=attempt)
 
 
 @pytest.fixture

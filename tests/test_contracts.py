@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "app.aliases": {"app", "app.database", "app.errors", "app.model_schemas"},
     "app.batching": {"app.errors"},
     "app.backup": {"app.database", "app.settings"},
-    "app.candidates": set(),
+    "app.candidates": {"app.aliases"},
     "app.checkpoints": {"app.database", "app.errors"},
     "app.claims": {"app.database", "app.runs", "app.schemas"},
     "app.cli": {"app", "app.devices", "app.local", "app.settings", "app.supervisor", "app.worker", "model"},
@@ -51,8 +51,8 @@ ARROWS: dict[str, set[str]] = {
     "app.model_schemas": {"app.schemas", "model"},
     "app.predictions": {"app.schemas"},
     "app.predictor": {
-        *("app.aliases", "app.batching", "app.database", "app.drawings", "app.errors", "app.registry"),
-        *("app.settings", "app.warm", "model"),
+        *("app.aliases", "app.batching", "app.candidates", "app.database", "app.drawings", "app.errors"),
+        *("app.registry", "app.settings", "app.warm", "model"),
     },
     "app.registry": {"app", "app.aliases", "app.checkpoints", "app.errors", "app.model_schemas", "model"},
     "app.routes": {

@@ -1,0 +1,151 @@
+"""The models that answer: the same alone and together, swapped without a gap, and tried beside each other."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from app.database import Database
+from app.errors import BusyError, NoModelError, UnusableModelError
+from app.predictor import Predictor
+from app.registry import Registry
+from app.settings import Settings
+from model import network as net
+from model.data import Mnist
+from tests.test_app_registry import PARAMETERS, SPEC, publish
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    database = Database(f"sqlite:///{tmp_path / 'inkling.db'}")
+    database.migrate()
+    yield Registry(database)
+    database.close()
+
+
+@pytest.fixture
+def pictures(mnist: Mnist) -> list[np.ndarray]:
+    return list(mnist.test.images[:100])
+
+
+def ready(registry: Registry, **settings: float) -> Predictor:
+    predictor = Predictor(registry, Settings(**settings))  # type: ignore[arg-type]
+    predictor.refresh()
+    return predictor
+
+
+def test_an_image_is_answered_the_same_alone_and_in_any_batch(registry: Registry, pictures: list[np.ndarray]) -> None:
+    publish(registry, "run", 0.9)
+
+    async def ask() -> None:
+        predictor = ready(registry, max_batch=16)
+        together = await predictor.answer(pictures)
+        assert together.probabilities.shape == (100, 10)
+        for size in (1, 3, 16, 17):
+            some = await predictor.answer(pictures[:size])
+            np.testing.assert_allclose(some.probabilities, together.probabilities[:size], rtol=1e-5, atol=1e-6)
+        crowd = await asyncio.gather(*(predictor.answer([picture]) for picture in pictures))
+        alone = np.concatenate([answers.probabilities for answers in crowd])
+        np.testing.assert_allclose(alone, together.probabilities, rtol=1e-5, atol=1e-6)
+
+    asyncio.run(ask())
+
+
+def test_there_is_no_answer_before_the_first_model(registry: Registry, pictures: list[np.ndarray]) -> None:
+    with pytest.raises(NoModelError):
+        asyncio.run(ready(registry).answer(pictures[:1]))
+
+
+def test_a_new_default_answers_without_a_request_being_lost(registry: Registry, pictures: list[np.ndarray]) -> None:
+    first = publish(registry, "first", 0.8)
+    predictor = ready(registry)
+    second = publish(registry, "second", 0.9)
+
+    async def ask() -> list[str]:
+        swapping = asyncio.create_task(predictor.try_refresh())
+        answered = []
+        while not swapping.done() or len(answered) < 5:
+            answered.append((await predictor.answer(pictures[:1])).model)
+        return [*answered, (await predictor.answer(pictures[:1])).model]
+
+    answered = asyncio.run(ask())
+    assert (answered[0], answered[-1]) == (first, second)
+    assert answered == sorted(answered, key=[first, second].index)
+
+
+def test_a_model_that_answers_nan_never_becomes_the_default(registry: Registry, pictures: list[np.ndarray]) -> None:
+    good = publish(registry, "good", 0.8)
+    predictor = ready(registry)
+    bad = publish_broken(registry)
+    assert registry.default() == bad
+    predictor.refresh()
+    assert predictor.default.id == good
+    with pytest.raises(UnusableModelError, match=f"model {bad} cannot answer: .*NaN"):
+        asyncio.run(predictor.answer(pictures[:1], bad))
+
+
+def publish_broken(registry: Registry) -> str:
+    return publish(registry, "bad", 0.99, parameters=jax.tree.map(lambda leaf: leaf * np.nan, PARAMETERS))
+
+
+def test_more_images_than_may_wait_are_refused(registry: Registry, pictures: list[np.ndarray]) -> None:
+    publish(registry, "run", 0.9)
+    predictor = ready(registry, max_images=10, max_waiting_images=10)
+
+    async def ask() -> None:
+        with pytest.raises(BusyError):
+            await predictor.answer(pictures[:11])
+        assert len((await predictor.answer(pictures[:10])).probabilities) == 10
+
+    asyncio.run(ask())
+
+
+def settled(predictor: Predictor, pictures: list[np.ndarray]) -> list[str]:
+    """Who answered each picture, sent by itself, once every comparison is done."""
+
+    async def ask() -> list[str]:
+        answered = [(await predictor.answer([picture])).model for picture in pictures]
+        await asyncio.gather(*predictor._comparisons)
+        return answered
+
+    return asyncio.run(ask())
+
+
+def test_a_candidate_in_the_shadow_answers_nobody_and_is_compared(
+    registry: Registry, pictures: list[np.ndarray]
+) -> None:
+    default, twin = publish(registry, "default", 0.9), publish(registry, "twin", 0.8)
+    registry.try_beside_default(twin, shadow=True)
+    predictor = ready(registry)
+    assert set(settled(predictor, pictures)) == {default}
+    assert predictor.candidate_counts() == (0, 100, 100)
+    registry.try_beside_default(None)
+    predictor.refresh()
+    assert predictor.candidate_counts() == (0, 0, 0)
+
+
+def test_a_candidate_answers_its_share_and_disagreement_shows(registry: Registry, pictures: list[np.ndarray]) -> None:
+    default = publish(registry, "default", 0.9)
+    other = publish(registry, "other", 0.8, parameters=net.init(jax.random.key(1), SPEC.network))
+    registry.try_beside_default(other, share=0.5)
+    predictor = ready(registry)
+    answered = settled(predictor, pictures)
+    assert {default, other} == set(answered)
+    share, compared, agreed = predictor.candidate_counts()
+    assert share == compared == answered.count(other)
+    assert 20 <= share <= 80  # of 100, by chance less or more once in a billion
+    assert agreed < compared
+
+
+def test_a_request_that_names_its_model_takes_no_part_in_the_trial(
+    registry: Registry, pictures: list[np.ndarray]
+) -> None:
+    default, other = publish(registry, "default", 0.9), publish(registry, "other", 0.8)
+    registry.try_beside_default(other, share=1.0)
+    predictor = ready(registry)
+    assert asyncio.run(predictor.answer(pictures[:1])).model == other
+    assert asyncio.run(predictor.answer(pictures[:1], "default")).model == default
+    assert asyncio.run(predictor.answer(pictures[:1], default)).model == default
