@@ -28,10 +28,20 @@ def apply(parameters: NetworkParameters, images: Array, *, network: tuple[Layer,
 
     images: [B, 28, 28] uint8, ink high. Returns [B, C] float32.
     """
-    x = scale(images)[..., None]  # [B, 28, 28, 1]
+    return layer_outputs(parameters, scale(images), network=network)[-1]
+
+
+def layer_outputs(parameters: NetworkParameters, images: Array, *, network: tuple[Layer, ...]) -> list[Array]:
+    """What each layer of the trained network makes of images; the last one's are its logits.
+
+    images: [B, 28, 28] float32 in 0..1, ink high. Returns one array a layer, [B, H, W, C] or [B, M], float32.
+    """
+    x = images[..., None]  # [B, 28, 28, 1]
+    made = []
     for layer, layer_parameters in zip(_up_to_logits(network), parameters, strict=True):
         x = layer_functions(layer).apply(layer_parameters, x, layer)
-    return x
+        made.append(x)
+    return made
 
 
 def train(
