@@ -7,6 +7,23 @@ from pydantic import Field, model_validator
 from app.schemas import MODEL_ID, Wire
 
 
+class LayerActivations(Wire):
+    """What one layer of the network makes of a drawing, as small gray images."""
+
+    layer: int = Field(ge=0, description="The layer's place in the network, from 0", examples=[0])
+    type: str = Field(description="Its kind", examples=["conv2d"])
+    size: int = Field(ge=1, description="How many channels or units it has", examples=[32])
+    shape: list[int] = Field(
+        min_length=1,
+        max_length=3,
+        description="Of `values`: [channels, height, width], the first 64 channels; or [units], the first 1024",
+        examples=[[32, 12, 12]],
+    )
+    low: float = Field(description="What 0 in `values` stands for", examples=[0.0])
+    high: float = Field(description="What 255 in `values` stands for", examples=[3.7])
+    values: str = Field(description="A byte a number, row by row, in base64", examples=["AAAA/w=="])
+
+
 class Prediction(Wire):
     """Which digit a drawing shows."""
 
@@ -23,6 +40,16 @@ class Prediction(Wire):
         None,
         description="With include=seen: 28 rows of 28 ink values 0–255 that the network saw",
         examples=[[[0] * 28] * 28],
+    )
+    saliency: list[list[float]] | None = Field(
+        None,
+        description="With include=saliency: 28 rows of 28 numbers -1 to 1, how much each pixel spoke for the digit "
+        "(above 0) or against it; integrated gradients of its logit from a black image, the largest magnitude being 1",
+        examples=[[[0.0] * 28] * 28],
+    )
+    activations: list[LayerActivations] | None = Field(
+        None,
+        description="With include=activations: what each layer but flatten and dropout makes of the drawing",
     )
 
 

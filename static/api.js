@@ -18,7 +18,12 @@
 /** @typedef {RunSummary & {history: EpochReport[]}} Run */
 /** @typedef {{id: string, name: string, run: string, created_at: string, parameters: number, aliases: string[], pinned: boolean,
  *   scores: {loss: number, accuracy: number, validation_loss: number | null, validation_accuracy: number | null}}} Model */
-/** @typedef {{digit: number, confidence: number, probabilities: number[], model: string, seen?: number[][]}} Prediction */
+/** @typedef {{layer: number, type: string, size: number, shape: number[], low: number, high: number, values: string}} LayerActivations */
+/** @typedef {{digit: number, confidence: number, probabilities: number[], is_digit: boolean, model: string,
+ *   box?: [number, number, number, number], seen?: number[][], saliency?: number[][], activations?: LayerActivations[]}} Prediction */
+/** @typedef {"seen" | "saliency" | "activations"} Included */
+/** What was read: one digit, and then there is no number, or several from left to right.
+ * @typedef {{number: string | null, digits: Prediction[]}} Reading */
 /** @typedef {{confidence: number | null, accuracy: number | null, count: number}} CalibrationBin */
 /** @typedef {{model: string, loss: number, accuracy: number,
  *   per_class: {digit: number, precision: number, recall: number, f1: number, support: number}[],
@@ -98,12 +103,17 @@ export const evaluation = (id) => request(`/evaluate/${encodeURIComponent(id)}`)
 
 /**
  * @param {Blob} drawing  a PNG
- * @param {string} model  an id; empty means the default
- * @returns {Promise<Prediction>}
+ * @param {{model: string, several: boolean}} asked  `model`: an id; empty means the default
+ * @param {readonly Included[]} include
+ * @returns {Promise<Reading>}
  */
-export function predict(drawing, model) {
-  const query = new URLSearchParams({ include: "seen", ...(model && { model }) });
-  return request(`/predict?${query}`, { method: "POST", headers: { "Content-Type": "image/png" }, body: drawing });
+export async function predict(drawing, { model, several }, include) {
+  const query = new URLSearchParams(include.map((field) => ["include", field]));
+  if (model) query.set("model", model);
+  if (several) query.set("segment", "true");
+  const headers = { "Content-Type": "image/png" };
+  const answer = await request(`/predict?${query}`, { method: "POST", headers, body: drawing });
+  return several ? answer : { number: null, digits: [answer] };
 }
 
 /**

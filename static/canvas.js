@@ -1,20 +1,17 @@
 // @ts-check
 /** The sheet one draws on: strokes in, a small picture of them out. */
-import { grayscalePng } from "./png.js";
+import { contextOf, paintPicture, paintStrokes } from "./painting.js";
+import { extent, LINE_WIDTH, onSheet, snapshot, THIN_LINE_WIDTH } from "./snapshot.js";
 
 /** @typedef {readonly [number, number]} Point  in units of the sheet's side, y down */
 /** @typedef {readonly Point[]} Stroke */
 /** @typedef {{strokes: readonly Stroke[], picture: ImageBitmap | null}} Drawing */
 
-/** Share of the sheet's side; about what a marker on MNIST's 20-pixel box comes to. */
-const LINE_WIDTH = 0.08;
-/** Of a small drawing's longer side: no thicker in the snapshot than a marker would be, lest the strokes run together. */
-const SMALL_LINE_WIDTH = 0.12;
-const SNAPSHOT_SIDE = 112;
-/** A snapshot shows this much more than the ink; what fills half the sheet is not enlarged. */
-const SNAPSHOT_ROOM = 2;
 const PICTURE_SIDE = 448;
 const WRITING_MS = 450;
+/** Of several digits, written side by side: how large each is, in units of the sheet's side, and how far from the last. */
+const PART = 0.38;
+const PART_GAP = 0.06;
 
 /** @type {Drawing} */
 const BLANK = { strokes: [], picture: null };
@@ -25,6 +22,7 @@ export class DrawingCanvas {
   #context;
   #frame = 0;
   #writing = 0;
+  #several = false;
 
   /**
    * @param {HTMLCanvasElement} root
@@ -46,6 +44,16 @@ export class DrawingCanvas {
     return !picture && strokes.length === 0;
   }
 
+  get several() {
+    return this.#several;
+  }
+
+  /** Whether several digits share the sheet, and the pen is thin. @param {boolean} several */
+  set several(several) {
+    this.#several = several;
+    this.#changed(true);
+  }
+
   undo() {
     this.#stopWriting();
     if (this.#history.length > 1) this.#history.pop();
@@ -65,25 +73,30 @@ export class DrawingCanvas {
     this.#changed(true);
   }
 
-  /** Writes strokes in place of what was drawn, as a hand would. @param {readonly Stroke[]} strokes */
-  write(strokes) {
+  /** Writes a digit as a hand would: in place of what was drawn or, of several, beside it. @param {readonly Stroke[]} digit */
+  write(digit) {
     this.#stopWriting();
-    this.#history.push(BLANK);
+    const { before, strokes } = this.#several ? beside(this.#drawing.strokes, digit) : { before: [], strokes: digit };
+    this.#history.push({ strokes: before, picture: null });
     const start = performance.now();
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const advance = (/** @type {number} */ now) => {
       const share = still ? 1 : Math.min(1, (now - start) / WRITING_MS);
-      this.#replace({ strokes: firstPart(strokes, share), picture: null });
+      this.#replace({ strokes: [...before, ...firstPart(strokes, share)], picture: null });
       this.#writing = share < 1 ? requestAnimationFrame(advance) : 0;
       this.#changed(share === 1);
     };
     this.#writing = requestAnimationFrame(advance);
   }
 
-  /** The drawing as a small PNG: ink black on white; a picture keeps its own colours. @returns {Promise<Blob>} */
+  /** The drawing as a small PNG. @returns {Promise<Blob>} */
   snapshot() {
-    const { strokes, picture } = this.#drawing;
-    return picture ? pictureSnapshot(picture) : strokesSnapshot(strokes);
+    return snapshot(this.#drawing, this.#several);
+  }
+
+  /** @param {import("./snapshot.js").Box} box  in a snapshot's pixels @returns {import("./snapshot.js").Box}  in units of the sheet's side */
+  onSheet(box) {
+    return onSheet(box, this.#drawing);
   }
 
   get #drawing() {
@@ -156,7 +169,8 @@ export class DrawingCanvas {
     const side = this.root.width;
     this.#context.clearRect(0, 0, side, side);
     if (picture) paintPicture(this.#context, picture);
-    paintStrokes(this.#context, strokes, getComputedStyle(this.root).color);
+    const lineWidth = this.#several ? THIN_LINE_WIDTH : LINE_WIDTH;
+    paintStrokes(this.#context, strokes, getComputedStyle(this.root).color, lineWidth);
   }
 }
 
@@ -172,66 +186,6 @@ export async function readPicture(file) {
   const resizeWidth = Math.max(1, Math.round(picture.width * scale));
   const resizeHeight = Math.max(1, Math.round(picture.height * scale));
   return createImageBitmap(picture, { resizeWidth, resizeHeight, resizeQuality: "high" });
-}
-
-/** @param {HTMLCanvasElement} canvas @returns {CanvasRenderingContext2D} */
-export function contextOf(canvas) {
-  const context = canvas.getContext("2d");
-  if (!context) throw new Error("The browser has no two-dimensional canvas.");
-  return context;
-}
-
-/** @param {readonly Stroke[]} strokes @returns {Promise<Blob>} */
-function strokesSnapshot(strokes) {
-  const context = sheetOf(SNAPSHOT_SIDE, SNAPSHOT_SIDE);
-  context.fillStyle = "white";
-  context.fillRect(0, 0, SNAPSHOT_SIDE, SNAPSHOT_SIDE);
-  const { shown, lineWidth } = enlarged(strokes);
-  paintStrokes(context, shown, "black", lineWidth);
-  return grayscalePng(context.getImageData(0, 0, SNAPSHOT_SIDE, SNAPSHOT_SIDE));
-}
-
-/**
- * A small drawing as large as the sheet, with a pen to match; a large one stays as it is.
- * @param {readonly Stroke[]} strokes
- * @returns {{shown: Stroke[], lineWidth: number}}
- */
-function enlarged(strokes) {
-  const [xs, ys] = [extent(strokes, 0), extent(strokes, 1)];
-  const size = Math.max(xs.length, ys.length);
-  const pen = Math.max(1 / SNAPSHOT_SIDE, Math.min(LINE_WIDTH, SMALL_LINE_WIDTH * size)); // a dot has no size
-  const side = Math.min(1, SNAPSHOT_ROOM * (size + pen));
-  const [left, top] = side === 1 ? [0, 0] : [xs.middle - side / 2, ys.middle - side / 2];
-  const shown = strokes.map((stroke) =>
-    stroke.map(([x, y]) => /** @type {const} */ ([(x - left) / side, (y - top) / side])),
-  );
-  return { shown, lineWidth: pen / side };
-}
-
-/** @param {readonly Stroke[]} strokes @param {0 | 1} axis */
-function extent(strokes, axis) {
-  let [low, high] = [Infinity, -Infinity];
-  for (const point of strokes.flat()) [low, high] = [Math.min(low, point[axis]), Math.max(high, point[axis])];
-  return { length: high - low, middle: (low + high) / 2 };
-}
-
-/** What is transparent stays so: the service reads alpha as ink. @param {ImageBitmap} picture @returns {Promise<Blob>} */
-function pictureSnapshot(picture) {
-  const context = sheetOf(picture.width, picture.height);
-  context.drawImage(picture, 0, 0);
-  return new Promise((resolve, reject) => {
-    context.canvas.toBlob(
-      (blob) => (blob ? resolve(blob) : reject(new Error("The browser could not encode the picture."))),
-      "image/png",
-    );
-  });
-}
-
-/** @param {number} width @param {number} height */
-function sheetOf(width, height) {
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [width, height];
-  return contextOf(canvas);
 }
 
 /** @param {MouseEvent} event @param {DOMRect} box @returns {Point} */
@@ -254,47 +208,12 @@ function firstPart(strokes, share) {
   return shown.filter((stroke) => stroke.length > 0);
 }
 
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {readonly Stroke[]} strokes
- * @param {string} color
- * @param {number} [lineWidth]  in units of the sheet's side
- */
-function paintStrokes(context, strokes, color, lineWidth = LINE_WIDTH) {
-  const side = context.canvas.width;
-  context.lineWidth = lineWidth * side;
-  context.lineCap = context.lineJoin = "round";
-  context.strokeStyle = color;
-  for (const stroke of strokes) {
-    context.beginPath();
-    traceSmoothly(context, stroke, side);
-    context.stroke();
-  }
-}
-
-/**
- * Curves through the middles between points, so that a fast stroke shows no corners.
- * @param {CanvasRenderingContext2D} context
- * @param {Stroke} stroke
- * @param {number} side  of the sheet, in pixels
- */
-function traceSmoothly(context, stroke, side) {
-  const [first] = stroke;
-  const last = stroke[stroke.length - 1];
-  context.moveTo(first[0] * side, first[1] * side);
-  for (let i = 1; i < stroke.length - 1; i += 1) {
-    const [x, y] = stroke[i];
-    const [nextX, nextY] = stroke[i + 1];
-    context.quadraticCurveTo(x * side, y * side, ((x + nextX) / 2) * side, ((y + nextY) / 2) * side);
-  }
-  context.lineTo(last[0] * side + 0.01, last[1] * side); // a line of no length would leave no dot
-}
-
-/** @param {CanvasRenderingContext2D} context @param {ImageBitmap} picture */
-function paintPicture(context, picture) {
-  const side = context.canvas.width;
-  const scale = side / Math.max(picture.width, picture.height);
-  const [width, height] = [picture.width * scale, picture.height * scale];
-  context.imageSmoothingEnabled = scale < 4; // a 28 × 28 picture shows its pixels
-  context.drawImage(picture, (side - width) / 2, (side - height) / 2, width, height);
+/** A digit at the end of a row; where it has no room, a new row is begun. @param {readonly Stroke[]} row @param {readonly Stroke[]} digit */
+function beside(row, digit) {
+  const width = PART * extent(digit, 0).length;
+  const end = row.length ? extent(row, 0).high : 0;
+  const fits = end + 2 * PART_GAP + width <= 1;
+  const start = (fits ? end : 0) + PART_GAP - PART * extent(digit, 0).low;
+  const place = (/** @type {Point} */ [x, y]) => /** @type {const} */ ([start + PART * x, 0.5 + PART * (y - 0.5)]);
+  return { before: fits ? row : [], strokes: digit.map((stroke) => stroke.map(place)) };
 }

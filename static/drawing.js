@@ -23,6 +23,7 @@ export class DrawingBoard {
     find(root, "#clear", HTMLButtonElement).addEventListener("click", () => this.canvas.clear());
     surface.addEventListener("keydown", (event) => this.#pressKey(event));
     this.#takePictures(find(root, "#picture", HTMLInputElement));
+    this.#offerSeveral(find(root, "#several", HTMLInputElement));
     this.#takeDrops(root);
   }
 
@@ -67,6 +68,11 @@ export class DrawingBoard {
       await this.takeFiles(input.files ?? []);
       input.value = ""; // the same file again is a change again
     });
+  }
+
+  /** @param {HTMLInputElement} toggle */
+  #offerSeveral(toggle) {
+    toggle.addEventListener("change", () => (this.canvas.several = toggle.checked));
   }
 
   /** @param {HTMLElement} root */

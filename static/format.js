@@ -8,6 +8,7 @@ const NARROW_SPACE = "\u202f";
 const HARD_SPACE = "\u00a0";
 const wholes = new Intl.NumberFormat("en");
 const threeDigits = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
+const shorts = new Intl.NumberFormat("en", { maximumSignificantDigits: 2, notation: "compact" });
 const dates = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 const ordinals = new Intl.PluralRules("en", { type: "ordinal" });
 const distances = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
@@ -17,6 +18,9 @@ export const count = (count) => wholes.format(Math.round(count));
 
 /** @param {number} loss */
 export const loss = (loss) => (Number.isFinite(loss) ? threeDigits.format(loss) : "not a number");
+
+/** A number of any size in few signs. @param {number} value */
+export const short = (value) => shorts.format(value).replace("-", "−");
 
 /** @param {number} share  0 to 1 @param {number} [digits] */
 export const percent = (share, digits = 2) => `${(100 * share).toFixed(digits)}${NARROW_SPACE}%`;

@@ -2,6 +2,7 @@
 /** Finds the page's parts and connects them. */
 import { problemOf, run, useKeys } from "./api.js";
 import { Answer } from "./answer.js";
+import { Boxes } from "./boxes.js";
 import { find } from "./dom.js";
 import { DrawingBoard } from "./drawing.js";
 import { KeyDialog } from "./key.js";
@@ -13,12 +14,18 @@ import { RunList } from "./run-list.js";
 import { isActive, RunView } from "./run-view.js";
 import { offerSamples } from "./samples.js";
 import { TrainerForm } from "./trainer-form.js";
+import { Why } from "./why.js";
 
-/** @typedef {import("./api.js").Prediction} Prediction */
 /** @typedef {import("./api.js").Problem} Problem */
+/** @typedef {import("./api.js").Reading} Reading */
+/** @typedef {import("./recogniser.js").Question} Question */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 
-const answer = new Answer(find(document, "#answer", HTMLElement));
+const answer = new Answer(find(document, "#answer", HTMLElement), showChoice);
+const boxes = new Boxes(find(document, "#boxes", SVGElement));
+const why = new Why(find(document, "#why", HTMLDetailsElement));
+/** What the page shows the answer to. @type {{reading: Reading, question: Question} | null} */
+let shown = null;
 const report = new Report(find(document, "#report", HTMLDialogElement));
 const watch = find(document, "#watch", HTMLElement);
 const key = new KeyDialog(find(document, "#key", HTMLDialogElement));
@@ -32,9 +39,9 @@ const models = new Models(find(document, "#trained", HTMLElement), {
 });
 
 const board = new DrawingBoard(find(document, "#drawing", HTMLElement), (finished) => {
-  if (board.canvas.isBlank) answer.clear();
+  if (board.canvas.isBlank) forget();
   else if (readiness.isReady) recogniser.ask(finished);
-  else answer.explain("waiting for a model");
+  else forget("waiting for a model");
 });
 
 const recogniser = new Recogniser(board.canvas, {
@@ -66,17 +73,42 @@ const form = new TrainerForm(find(document, "#train-form", HTMLFormElement), (ru
   watch.scrollIntoView({ block: "nearest" });
 });
 
-/** @param {Prediction} prediction @param {boolean} finished */
-function showAnswer(prediction, finished) {
-  answer.show(prediction, finished);
-  const isUnexpected = !models.answering && !models.isDefault(prediction.model);
+/** @param {Reading} reading @param {boolean} finished @param {Question} question */
+function showAnswer(reading, finished, question) {
+  shown = { reading, question };
+  answer.show(reading, finished);
+  frameDigits();
+  if (finished) why.explain(question, answer.chosen);
+  const [{ model }] = reading.digits;
+  const isUnexpected = !models.answering && !models.isDefault(model);
   if (finished && isUnexpected) models.refresh(); // a better model has become the default meanwhile
+}
+
+/** Of several digits one. @param {number} chosen */
+function showChoice(chosen) {
+  frameDigits();
+  if (shown) why.explain(shown.question, chosen);
+}
+
+function frameDigits() {
+  const digits = shown?.reading.digits ?? [];
+  const framed = digits.flatMap(({ digit, box }) => (box ? [{ digit, box: board.canvas.onSheet(box) }] : []));
+  boxes.show(framed, answer.chosen);
+}
+
+/** @param {string} [reason]  why there is no answer to what is drawn */
+function forget(reason) {
+  shown = null;
+  boxes.show([]);
+  why.clear();
+  if (reason) answer.explain(reason);
+  else answer.clear();
 }
 
 /** @param {Problem} problem */
 function explainNoAnswer(problem) {
   const isAway = problem.status === 0 || problem.status === 503;
-  answer.explain(isAway ? "waiting for a model" : problem.message);
+  forget(isAway ? "waiting for a model" : problem.message);
   if (problem.status === 503) readiness.check();
   if (problem.status === 404) models.refresh(); // the chosen model has been deleted
 }

@@ -2,9 +2,10 @@
 /** Asks the service what a drawing says: one question at a time, always about the latest drawing. */
 import { predict, problemOf } from "./api.js";
 
-/** @typedef {import("./api.js").Prediction} Prediction */
+/** @typedef {import("./api.js").Reading} Reading */
 /** @typedef {import("./api.js").Problem} Problem */
-/** @typedef {{isBlank: boolean, snapshot: () => Promise<Blob>}} Sheet */
+/** @typedef {{isBlank: boolean, several: boolean, snapshot: () => Promise<Blob>}} Sheet */
+/** @typedef {{drawing: Blob, model: string, several: boolean}} Question */
 
 /** A pause after each question, so that a class that draws at once leaves the service time to train. */
 const INTERVAL_MS = 60;
@@ -16,7 +17,7 @@ export class Recogniser {
 
   /**
    * @param {Sheet} sheet
-   * @param {{model: () => string, onAnswer: (prediction: Prediction, finished: boolean) => void,
+   * @param {{model: () => string, onAnswer: (reading: Reading, finished: boolean, question: Question) => void,
    *   onProblem: (problem: Problem) => void}} options
    */
   constructor(sheet, options) {
@@ -48,9 +49,11 @@ export class Recogniser {
   /** @param {boolean} finished */
   async #askOnce(finished) {
     const { model, onAnswer, onProblem } = this.options;
+    const { several } = this.sheet;
     try {
-      const prediction = await predict(await this.sheet.snapshot(), model());
-      if (!this.sheet.isBlank) onAnswer(prediction, finished);
+      const question = { drawing: await this.sheet.snapshot(), model: model(), several };
+      const reading = await predict(question.drawing, question, ["seen"]);
+      if (!this.sheet.isBlank && this.sheet.several === several) onAnswer(reading, finished, question);
     } catch (cause) {
       onProblem(problemOf(cause));
     }

@@ -22,8 +22,8 @@ FIELDS = ("description", "examples")
 QUEUE = {"app.claims", "app.jobs", "app.runs"}
 ARROWS: dict[str, set[str]] = {
     "app.aliases": {"app", "app.database", "app.errors", "app.model_schemas"},
-    "app.batching": {"app.errors"},
     "app.backup": {"app.database", "app.settings"},
+    "app.batching": {"app.errors"},
     "app.candidates": {"app.aliases"},
     "app.checkpoints": {"app.database", "app.errors"},
     "app.claims": {"app.database", "app.runs", "app.schemas"},
@@ -33,11 +33,12 @@ ARROWS: dict[str, set[str]] = {
     "app.devices": set(),
     "app.drawings": {"app.errors", "model"},
     "app.errors": {"app.database", "app.schemas"},
+    "app.explanations": {"app.errors", "app.predictions", "app.warm", "model"},
     "app.feeds": {"app.database"},
     "app.heartbeats": {"app.database"},
     "app.jobs": {
-        *("app.checkpoints", "app.database", "app.errors", "app.feeds", "app.heartbeats", "app.line"),
-        *("app.registry", "app.runs", "app.schemas", "app.settings", "model"),
+        *("app.checkpoints", "app.database", "app.errors", "app.feeds", "app.heartbeats", "app.line", "app.registry"),
+        *("app.runs", "app.schemas", "app.settings", "model"),
     },
     "app.lifeline": set(),
     "app.line": set(),
@@ -56,7 +57,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "app.registry": {"app", "app.aliases", "app.checkpoints", "app.errors", "app.model_schemas", "model"},
     "app.routes": {
-        *("app.aliases", "app.dependencies", "app.drawings", "app.errors", "app.jobs", "app.line"),
+        *("app.aliases", "app.dependencies", "app.drawings", "app.errors", "app.explanations", "app.jobs", "app.line"),
         *("app.model_schemas", "app.predictions", "app.predictor", "app.registry", "app.schemas", "app.settings"),
         *("app.users", "model"),
     },
@@ -67,7 +68,7 @@ ARROWS: dict[str, set[str]] = {
     "app.tables": {"app.database"},
     "app.trainer": {
         *("app", "app.checkpoints", "app.database", "app.errors", "app.lifeline", "app.registry", "app.schemas"),
-        *("app.registry", "app.schemas", "app.settings", "model"),
+        *("app.settings", "model"),
     },
     "app.upkeep": {"app", "app.checkpoints", "app.database", "app.heartbeats", "app.schemas", "app.settings"},
     "app.users": {"app.dependencies", "app.errors", "app.line", "app.settings"},

@@ -17,6 +17,7 @@ from starlette.datastructures import UploadFile
 
 from app.drawings import Drawing
 from app.errors import InvalidInputError, MediaTypeError, describe
+from app.explanations import MAX_EXPLAINED_IMAGES, explain
 from app.predictions import Prediction, PredictionList, PredictRequest
 from app.predictor import Answers, Predictor
 from app.schemas import MODEL_ID
@@ -40,7 +41,12 @@ class _QuickRoute(APIRoute):
 
 router = APIRouter(tags=["predict"], route_class=_QuickRoute)
 
-Include = Annotated[Sequence[Literal["seen"]], Query(description="Extra fields of the answer", examples=[["seen"]])]
+Include = Annotated[
+    Sequence[Literal["seen", "saliency", "activations"]],
+    Query(
+        description="Extra fields of the answer; saliency and activations for 16 images at most", examples=[["seen"]]
+    ),
+]
 Model = Annotated[str | None, Query(description="A model's id or alias; the default if left out", examples=[MODEL_ID])]
 
 _BINARY = {"type": "string", "format": "binary"}
@@ -68,9 +74,14 @@ async def predict(request: Request, model: Model = None, include: Include = ()) 
     deadline = predictor.deadline()
     drawings = await _read(request)
     _check_count(drawings, request.state.settings)
+    if {*include} - {"seen"}:
+        _check_explained(drawings)
     images = await _prepare(predictor, drawings, deadline)
     answers = await predictor.answer(images, model, deadline)
     predictions = _predictions(answers, images, "seen" in include)
+    if {*include} - {"seen"}:
+        warm = await asyncio.to_thread(predictor.model, answers.model)
+        predictions = await explain(warm, images, predictions, include, deadline)
     many = "images" in drawings[0].field
     return _json(PredictionList.model_construct(predictions=predictions) if many else predictions[0])
 
@@ -80,6 +91,12 @@ def _check_count(drawings: Sequence[Drawing], settings: Settings) -> None:
         raise InvalidInputError(
             f"{len(drawings)} images; at most {settings.max_images} in one request", "body", "images"
         )
+
+
+def _check_explained(drawings: Sequence[Drawing]) -> None:
+    if len(drawings) > MAX_EXPLAINED_IMAGES:
+        reason = f"{len(drawings)} images; saliency and activations are given for at most {MAX_EXPLAINED_IMAGES}"
+        raise InvalidInputError(reason, "query", "include")
 
 
 async def _prepare(predictor: Predictor, drawings: list[Drawing], deadline: float) -> list[NDArray[np.uint8]]:
