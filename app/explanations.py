@@ -19,9 +19,7 @@ from model.spec_layers import Dropout, Flatten
 MAX_EXPLAINED_IMAGES = 16
 _DECIMALS = 3
 _SAME_NUMBERS = (Dropout, Flatten)  # as the layer before has
-_POOL = ThreadPoolExecutor(
-    1, "explain"
-)  # an explanation is 32 predictions and more: one at a time leaves room for those
+_POOL = ThreadPoolExecutor(1, "explain")  # each is as much work as 32 predictions, which are to have room as well
 
 
 async def explain(
