@@ -213,7 +213,10 @@ def _is_plain_text(message: Message) -> bool:
 
 
 def document_problems(openapi: dict[str, Any]) -> None:
-    """Gives every error in an OpenAPI document the one shape that all have here, instead of FastAPI's own."""
+    """Gives every error in an OpenAPI document the one shape that all have here, instead of FastAPI's own.
+
+    Whatever takes a body also refuses one that cannot be read, is too large or of another media type.
+    """
     schemas = openapi["components"]["schemas"]
     for replaced in ("HTTPValidationError", "ValidationError"):
         schemas.pop(replaced, None)
@@ -223,6 +226,9 @@ def document_problems(openapi: dict[str, Any]) -> None:
     content = {"application/problem+json": {"schema": {"$ref": template.format(model="Problem")}}}
     for operations in openapi["paths"].values():
         for operation in operations.values():
+            if "requestBody" in operation:
+                for status, description in describe(400, 413, 415).items():
+                    operation["responses"].setdefault(str(status), description)
             for status, response in operation["responses"].items():
                 if status >= "400":
                     response["content"] = content
