@@ -13,6 +13,7 @@ import pytest
 from app.checkpoints import Checkpoints
 from app.database import Database
 from model.data import Dataset, Mnist, load_mnist
+from tests.models import FirstModel
 from tests.postgresql import Postgresql, binaries, running
 from tests.processes import Service, serving
 
@@ -67,8 +68,15 @@ def checkpoints(database: Database) -> Checkpoints:
 
 
 @pytest.fixture(scope="session")
-def service_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("service")
+def with_model(tmp_path_factory: pytest.TempPathFactory) -> FirstModel:
+    """with_model(data_dir) makes a service on that folder ready at once."""
+    folder = tmp_path_factory.getbasetemp()
+    return FirstModel(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+
+
+@pytest.fixture(scope="session")
+def service_dir(tmp_path_factory: pytest.TempPathFactory, with_model: FirstModel) -> Path:
+    return with_model(tmp_path_factory.mktemp("service"))
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +85,18 @@ def service(service_dir: Path) -> Iterator[Service]:
     with serving(service_dir) as service:
         service.ready()
         yield service
+
+
+# Minutes each: begun first, so that the two processes of `make test` end at about the same time.
+SLOW_FILES = [
+    *("test_app_takeover", "test_model_resume", "test_app_torture", "test_app_train", "test_app_restart"),
+    *("test_model_memory", "test_browser_page", "test_model_devices", "test_app_worker", "test_app_cluster"),
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import httpx2
 
 ROOT = Path(__file__).parent.parent
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 240.0  # that a training may take where everything shares two cores
+SOON_SECONDS = 30.0  # what takes a second or two where there is time; never, or minutes, where it is not done at all
 SMALL_SPEC: dict[str, Any] = {
     "name": "small",
     "network": [{"type": "flatten"}, {"type": "dense", "units": 10, "activation": "softmax"}],
@@ -30,7 +31,7 @@ class Service:
 
     def __init__(self, process: "subprocess.Popen[str]", url: str, mark: str) -> None:
         self.process, self.url, self._mark = process, url, mark
-        self.http = httpx2.Client(base_url=url, timeout=30)
+        self.http = httpx2.Client(base_url=url, timeout=60)
 
     def close(self) -> None:
         self.http.close()
@@ -97,7 +98,7 @@ def _inkling(command: str, data_dir: Path, settings: dict[str, str]) -> Iterator
         yield process, mark
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(SOON_SECONDS)
         process.stdout.close()
         wait_for(lambda: not pids(f"INKLING_TEST_MARK={mark}"))
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.drawings import draw, encoded
-from tests.processes import SMALL_SPEC, Service
+from tests.processes import SMALL_SPEC, SOON_SECONDS, Service
 
 SEVEN = encoded(draw(7))
 
@@ -126,7 +126,9 @@ def test_json_that_holds_no_drawing_is_refused(service: Service, body: str, loc:
     ],
 )
 def test_a_million_mistakes_are_refused_as_soon_as_one(service: Service, body: str) -> None:
-    response = service.http.post("/predict", content=body, headers={"content-type": "application/json"}, timeout=5)
+    response = service.http.post(
+        "/predict", content=body, headers={"content-type": "application/json"}, timeout=SOON_SECONDS
+    )
     problem(response, 422, "body")
     assert len(response.content) < 10_000
 

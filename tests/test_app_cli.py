@@ -14,7 +14,7 @@ from tests.processes import ROOT
 def inkling(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     command = (sys.executable, "-m", "app.cli", *arguments)
     environment = {**os.environ, **settings}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_help_lists_the_commands() -> None:

@@ -13,9 +13,7 @@ import pytest
 
 from tests.drawings import draw, encoded
 from tests.postgresql import Postgresql, binaries
-from tests.processes import LONG_SPEC, SMALL_SPEC, Service, serving, wait_for, working
-
-DEFAULT_SECONDS = 5.0
+from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for, working
 
 
 class Cluster(NamedTuple):
@@ -51,7 +49,7 @@ def test_what_one_replica_is_asked_for_all_know(cluster: Cluster) -> None:
     for asked, chosen in ((one, run["model"]), (other, second["model"])):
         assert asked.http.put("/models/default", json={"model": chosen}).status_code == 200
         for replica in cluster.replicas:
-            wait_for(lambda replica=replica, chosen=chosen: answers(replica) == chosen, DEFAULT_SECONDS)
+            wait_for(lambda replica=replica, chosen=chosen: answers(replica) == chosen, SOON_SECONDS)
 
 
 def answers(replica: Service) -> str:

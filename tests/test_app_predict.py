@@ -9,6 +9,7 @@ import pytest
 
 from model.drawing import from_image
 from tests.drawings import STROKES, draw, encoded
+from tests.models import FirstModel
 from tests.processes import SMALL_SPEC, Service, serving
 
 SEVEN = encoded(draw(7))
@@ -82,10 +83,9 @@ def test_the_page_is_served_with_a_strict_policy(service: Service) -> None:
     assert service.http.get("/static/main.js").status_code == 200
 
 
-def test_the_default_moves_to_a_better_model_until_it_is_pinned(tmp_path: Path) -> None:
-    with serving(tmp_path) as service:
+def test_the_default_moves_to_a_better_model_until_it_is_pinned(tmp_path: Path, with_model: FirstModel) -> None:
+    with serving(with_model(tmp_path)) as service:
         run = service.train(**SMALL_SPEC)
-        service.ready()
         (quick,) = [model for model in service.get("/models")["models"] if model["name"] == "quick"]
         small = service.ended(run)["model"]
         assert service.get("/models/default")["id"] == quick["id"]

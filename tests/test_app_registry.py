@@ -246,7 +246,7 @@ def test_aliases_changed_at_once_leave_each_name_with_one_model_that_is_there(re
 def test_several_processes_can_migrate_a_new_database_at_once(database_url: str) -> None:
     command = [sys.executable, "-c", f"from app.database import Database; Database({database_url!r}).migrate()"]
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(4)]
-    assert [process.wait(60) for process in processes] == [0] * 4
+    assert [process.wait(180) for process in processes] == [0] * 4
     database = Database(database_url)
     assert Registry(database).models() == []
     database.close()

@@ -1,8 +1,6 @@
 """What becomes of a run whose worker dies, sleeps, stops or loses its database: it ends once, with the same bits."""
 
 import os
-import re
-import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -16,8 +14,10 @@ import pytest
 
 from app.checkpoints import Checkpoints
 from app.database import Database
+from app.runs import MAX_ATTEMPTS
+from tests.models import FIRST_RUN
 from tests.postgresql import Postgresql
-from tests.processes import LONG_SPEC, SMALL_SPEC, Service, serving, wait_for, working
+from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for, working
 
 # Seconds of training, in many chunks.
 SPEC = {**SMALL_SPEC, "batch_size": 50, "epochs": 12}
@@ -36,10 +36,10 @@ class Cluster:
         self._workers = count()
         self.checkpoints = Checkpoints(database)
 
-    def worker(self, folder: Path | None = None) -> AbstractContextManager[Service]:
+    def worker(self, folder: Path | None = None, **settings: str) -> AbstractContextManager[Service]:
         """On a machine of its own, or one that had a worker before."""
         folder = folder or self.folder / f"worker-{next(self._workers)}"
-        return working(folder, INKLING_DATABASE_URL=self._url, **QUICK)
+        return working(folder, INKLING_DATABASE_URL=self._url, **{**QUICK, **settings})
 
     def saved_run(self, spec: dict[str, Any] = SPEC) -> str:
         """A run that is being trained, and has a checkpoint."""
@@ -63,7 +63,7 @@ class Cluster:
 @contextmanager
 def cluster_on(url: str, folder: Path) -> Iterator[Cluster]:
     with serving(folder / "api", "api", INKLING_DATABASE_URL=url) as api, closing(Database(url)) as database:
-        api.http.post("/train/first-0/cancel")
+        api.http.post(f"/train/{FIRST_RUN}/cancel")
         yield Cluster(api, folder, url, database)
 
 
@@ -98,7 +98,7 @@ def test_a_worker_that_slept_through_its_replacement_does_no_harm(cluster: Clust
         with cluster.worker():
             ended = cluster.api.ended(run)
         send(sleepers, signal.SIGCONT)
-        wait_for(lambda: not first.pids("app.trainer"), 10)
+        wait_for(lambda: not first.pids("app.trainer"), SOON_SECONDS)
         assert cluster.file_of(cluster.api.ended(run)) == cluster.file_of(ended) == cluster.undisturbed
         assert cluster.checkpoints.runs() == []
         assert cluster.api.ended(cluster.api.train(**SMALL_SPEC))["state"] == "succeeded"  # by the one that woke
@@ -112,7 +112,7 @@ def test_a_worker_that_wakes_while_its_replacement_trains_gives_way(cluster: Clu
         with cluster.worker() as second:
             wait_for(lambda: bool(second.pids("app.trainer")))
             send(sleepers, signal.SIGCONT)
-            wait_for(lambda: not first.pids("app.trainer"), 10)
+            wait_for(lambda: not first.pids("app.trainer"), SOON_SECONDS)
             assert cluster.file_of(cluster.api.ended(run)) == cluster.undisturbed
 
 
@@ -125,10 +125,8 @@ def test_a_stopped_worker_saves_a_last_checkpoint_and_hands_its_run_on(cluster: 
     with cluster.worker() as first:
         run = cluster.saved_run()
         before = cluster.checkpoints.load(run)
-        started = time.monotonic()
         first.process.terminate()
-        assert first.process.wait(12) == 0
-        assert time.monotonic() - started < 10.0
+        assert first.process.wait(SOON_SECONDS) == 0
     assert cluster.checkpoints.load(run) != before
     assert cluster.api.get(f"/train/{run}")["state"] == "queued"
     with cluster.worker():
@@ -149,65 +147,32 @@ def test_a_run_that_kills_its_worker_five_times_fails_and_says_so(cluster: Clust
 
 
 def test_a_database_that_was_away_costs_nothing_but_time(tmp_path: Path, postgresql: Postgresql) -> None:
+    dead_seconds = 4.0  # a busy machine may take a second to run a thread
+    settings = {"INKLING_HEARTBEAT_SECONDS": "0.5", "INKLING_DEAD_SECONDS": str(dead_seconds)}
     with (
         cluster_on(postgresql.new_database(), tmp_path) as cluster,
-        cluster.worker() as first,
-        cluster.worker() as second,
+        cluster.worker(**settings) as first,
+        cluster.worker(**settings) as second,
     ):
-        run = cluster.saved_run({**SPEC, "epochs": 50})
+        run = cluster.saved_run({**SPEC, "epochs": 80})
         trainers = first.pids("app.trainer") + second.pids("app.trainer")
         postgresql.kill()
         refused = cluster.api.http.post("/train", json=SMALL_SPEC)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5"), refused.text
         assert cluster.api.http.get("/healthz").status_code == 200
-        time.sleep(3)
+        time.sleep(dead_seconds + 0.5)
         postgresql.start()
         wait_for(lambda: cluster.api.http.get(f"/train/{run}").status_code == 200)
-        time.sleep(2.5)  # longer than the dead time
+        time.sleep(dead_seconds + 0.5)
         assert set(trainers) == {*first.pids("app.trainer"), *second.pids("app.trainer")}
         ended = cluster.api.ended(run)
         assert (ended["state"], ended["progress"]["note"]) == ("succeeded", None)
 
 
-def test_workers_on_one_machine_have_slots_of_their_own_and_train_at_once(tmp_path: Path) -> None:
-    with serving(tmp_path, INKLING_WORKERS="2") as service:
-        service.ready()
-        runs = [service.train(**LONG_SPEC) for _ in range(2)]
-        wait_for(lambda: len(service.pids("app.trainer")) == 2)
-        workers = [service.wait_for_state(run, "running")["worker"] for run in runs]
-        assert {worker["slot"] for worker in workers} == {0, 1}
-        for run in runs:
-            started = time.monotonic()
-            assert service.http.post(f"/train/{run}/cancel").json()["state"] == "cancelled"
-        wait_for(lambda: not service.pids("app.trainer"), 2)
-        assert time.monotonic() - started < 1.5
-
-
-def test_a_training_that_gets_no_more_memory_fails_with_the_numbers_and_its_worker_goes_on(tmp_path: Path) -> None:
-    with serving(tmp_path) as service:
-        service.ready()
-        run = service.train(**LONG_SPEC)
-        wait_for(lambda: ((service.get(f"/train/{run}")["progress"] or {}).get("phase")) == "training")
-        (trainer,) = service.pids("app.trainer")
-        (worker,) = service.pids("app.worker")
-        resource.prlimit(trainer, resource.RLIMIT_AS, (1, 1))
-        error = service.ended(run)["error"]
-        assert re.search(r"ran out of memory|may be out of memory: the process held \d\.\d+ GB", error), error
-        assert service.pids("app.worker") == [worker]
-        assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
-
-
-def test_the_events_of_a_run_that_ended_long_ago_are_pruned_and_its_history_stays(tmp_path: Path) -> None:
-    with serving(tmp_path) as service:
-        service.ready()
-        before = service.get("/train/first-0")
-        assert len(lines_of(service, "first-0", "event: progress")) > 1
-    soon = {"INKLING_PROGRESS_DAYS": "0.000001", "INKLING_HEARTBEAT_SECONDS": "0.2"}
-    with serving(tmp_path, **soon) as service:
-        wait_for(lambda: not lines_of(service, "first-0", "event: progress"))
-        assert len(lines_of(service, "first-0", "event: epoch")) == len(before["history"])
-        assert service.get("/train/first-0") == before
-
-
-def lines_of(service: Service, run: str, line: str) -> list[str]:
-    return [found for found in service.http.get(f"/train/{run}/events").text.splitlines() if found == line]
+def test_a_run_outlasts_more_stops_of_its_worker_than_failures_are_forgiven(tmp_path: Path) -> None:
+    with cluster_on(f"sqlite:///{tmp_path / 'inkling.db'}", tmp_path) as cluster:
+        run = cluster.api.train(**LONG_SPEC)
+        for _ in range(MAX_ATTEMPTS + 2):
+            with cluster.worker(tmp_path / "worker") as worker:
+                wait_for(lambda worker=worker: bool(worker.pids("app.trainer")))
+                assert cluster.api.get(f"/train/{run}")["state"] == "running"

@@ -17,7 +17,7 @@ from app.schemas import WorkerInfo
 from app.settings import Settings
 from app.upkeep import Upkeep
 from app.worker import STOP_SECONDS
-from tests.processes import SMALL_SPEC, serving, wait_for
+from tests.processes import SMALL_SPEC, SOON_SECONDS, serving, wait_for
 from tests.test_app_registry import publish
 
 PLACE = WorkerInfo(host="host", slot=0, device="CPU")
@@ -37,9 +37,9 @@ def test_a_worker_shows_that_it_lives_however_long_the_queue_takes_to_open(
     settings = Settings(heartbeat_seconds=0.05, dead_seconds=1.0)
     upkeep = Upkeep("host/0", PLACE, Idle(), heartbeats, checkpoints, settings)
     upkeep.start()
-    wait_for(lambda: heartbeats.counts().get("host/0", 0) > 5, 10)
+    wait_for(lambda: heartbeats.counts().get("host/0", 0) > 5)
     upkeep.stop()
-    upkeep.join(10)
+    upkeep.join(SOON_SECONDS)
     assert heartbeats.counts() == {}
 
 
@@ -49,8 +49,9 @@ def test_a_run_that_is_cancelled_while_its_worker_stops_stays_cancelled(tmp_path
         wait_for(lambda: service.get(f"/train/{run}")["progress"] is not None)
         (worker,), (trainer,) = service.pids("app.worker"), service.pids("app.trainer")
         os.kill(trainer, signal.SIGSTOP)  # the worker waits for its last checkpoint
+        wait_for(lambda: "T (stopped)" in told_of(trainer, "State"))
         os.kill(worker, signal.SIGTERM)
-        time.sleep(0.2)
+        wait_for(lambda: bool(int(told_of(trainer, "ShdPnd"), 16) & 1 << (signal.SIGTERM - 1)))  # it passes that on
         os.kill(worker, signal.SIGSTOP)  # so long that it has no time left to hear of the cancelling
         assert service.http.post(f"/train/{run}/cancel").status_code == 202
         time.sleep(STOP_SECONDS)
@@ -58,6 +59,11 @@ def test_a_run_that_is_cancelled_while_its_worker_stops_stays_cancelled(tmp_path
         wait_for(lambda: worker not in service.pids("app.worker"))
         assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
         assert service.get(f"/train/{run}")["state"] == "cancelled"
+
+
+def told_of(pid: int, name: str) -> str:
+    """A line of what the kernel tells of a process."""
+    return Path(f"/proc/{pid}/status").read_text().partition(f"{name}:")[2].partition("\n")[0].strip()
 
 
 class Interrupted(Registry):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.models import FirstModel
 from tests.processes import LONG_SPEC, ROOT, SMALL_SPEC, Service, serving, wait_for
 
 KEYS = {"alice": "key of alice", "bob": "key of bob", "teacher": "key of teacher"}
@@ -22,9 +23,9 @@ def bearer(user: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def keyed(tmp_path_factory: pytest.TempPathFactory, with_model: FirstModel) -> Iterator[Service]:
     """A service with keys, its worker busy with a long run of bob's."""
-    with serving(tmp_path_factory.mktemp("keyed"), **SETTINGS) as service:
+    with serving(with_model(tmp_path_factory.mktemp("keyed")), **SETTINGS) as service:
         service.ready()
         run = service.http.post("/train", json=LONG_SPEC, headers=bearer("bob")).json()["id"]
         service.wait_for_state(run, "running")

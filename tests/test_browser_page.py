@@ -9,13 +9,16 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from tests.drawings import STROKES, draw, encoded
-from tests.processes import Service, serving, wait_for
+from tests.models import FirstModel
+from tests.processes import PATIENCE_SECONDS, SOON_SECONDS, Service, serving, wait_for
 
 pytestmark = pytest.mark.browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SECONDS = 1_000.0  # Playwright counts in milliseconds
+
+expect.set_options(timeout=SOON_SECONDS * SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +86,12 @@ def test_a_training_is_started_and_its_curve_grows(page: Page) -> None:
     expect(form.locator("[name=batch_size]")).to_have_value("100")
     form.locator("[name=epochs]").fill("2")
     form.locator("button[type=submit]").click()
-    expect(page.locator("#run-state")).to_have_text("running", timeout=30 * SECONDS)
+    expect(page.locator("#run-state")).to_have_text("running")
     wait_for(lambda: points(page, "#loss-chart") > 2)
     early = points(page, "#loss-chart")
     wait_for(lambda: points(page, "#loss-chart") > early)
     assert points(page, "#accuracy-chart") >= early
-    expect(page.locator("#run-state")).to_have_text("succeeded", timeout=90 * SECONDS)
+    expect(page.locator("#run-state")).to_have_text("succeeded", timeout=PATIENCE_SECONDS * SECONDS)
     expect(page.locator("#models tbody tr").first).to_contain_text("tutorial")
 
 
@@ -111,7 +114,7 @@ def test_undo_takes_back_one_stroke_at_a_time(page: Page) -> None:
         assert canvas.screenshot() != seven
         undo.click()
     page.mouse.move(0, 0)
-    wait_for(lambda: canvas.screenshot() == seven, 5)
+    wait_for(lambda: canvas.screenshot() == seven, SOON_SECONDS)
     undo.click()
     expect(page.locator("#digit")).to_have_text("")
 
@@ -148,16 +151,16 @@ def test_what_is_typed_before_the_presets_arrive_is_kept_and_sent(page: Page) ->
     for route in held:
         route.continue_()
     page.unroute("**/presets")
-    expect(page.locator("#epochs-error")).to_contain_text("greater than or equal to 1", timeout=10 * SECONDS)
+    expect(page.locator("#epochs-error")).to_contain_text("greater than or equal to 1")
     expect(page.locator("#train-form [name=epochs]")).to_have_value("0")
 
 
 def test_a_run_can_be_cancelled(page: Page) -> None:
     page.locator("#train-form [name=epochs]").fill("1000")
     page.locator("#train-form button[type=submit]").click()
-    expect(page.locator("#run-state")).to_have_text("running", timeout=30 * SECONDS)
+    expect(page.locator("#run-state")).to_have_text("running")
     page.locator("#cancel").click()
-    expect(page.locator("#run-state")).to_have_text("cancelled", timeout=10 * SECONDS)
+    expect(page.locator("#run-state")).to_have_text("cancelled")
 
 
 def test_a_models_report_is_shown(page: Page) -> None:
@@ -205,7 +208,7 @@ def test_a_key_is_asked_for_once_and_forgotten_when_it_is_refused(keyed: Page) -
     give_key(keyed, "key of eve")
     expect(dialog).to_contain_text("does not know this key")
     give_key(keyed, "key of ada")
-    expect(keyed.locator("#run-state")).to_have_text("running", timeout=30 * SECONDS)
+    expect(keyed.locator("#run-state")).to_have_text("running")
     expect(keyed.locator(".fact-worker")).to_contain_text("CPU")
     expect(dialog).to_be_hidden()
 
@@ -217,14 +220,14 @@ def test_a_key_is_asked_for_once_and_forgotten_when_it_is_refused(keyed: Page) -
     expect(dialog).to_be_visible()
     assert keyed.evaluate("localStorage['inkling-key']") is None
     give_key(keyed, "key of ada")
-    expect(keyed.locator("#run-state")).to_have_text("cancelled", timeout=10 * SECONDS)
+    expect(keyed.locator("#run-state")).to_have_text("cancelled")
 
 
 def test_a_waiting_run_shows_its_place_and_a_full_queue_is_explained(keyed: Page) -> None:
     train, place = keyed.locator("#train-form button[type=submit]"), keyed.locator(".run-queue")
     train.click()
     give_key(keyed, "key of ada")
-    expect(keyed.locator("#run-state")).to_have_text("running", timeout=30 * SECONDS)
+    expect(keyed.locator("#run-state")).to_have_text("running")
     train.click()
     expect(place).to_have_text(re.compile(r"next in line, starts in about \d+ (s|min|h)"))
     train.click()
@@ -251,26 +254,26 @@ def test_a_first_start_shows_its_progress_until_a_digit_can_be_read(context: Bro
         complaints = watched(page)
         page.goto(service.url)
         expect(page.locator("#ready-note")).to_be_visible()
-        expect(page.locator("#run-state")).to_have_text("running", timeout=30 * SECONDS)
-        expect(page.locator("#ready-note")).to_be_hidden(timeout=90 * SECONDS)
+        expect(page.locator("#run-state")).to_have_text("running")
+        expect(page.locator("#ready-note")).to_be_hidden(timeout=PATIENCE_SECONDS * SECONDS)
         draw_with_mouse(page, 7)
         expect(page.locator("#digit")).to_have_text("7")
         assert not complaints
 
 
-def test_a_page_outlives_a_restart_of_the_api(context: BrowserContext, tmp_path: Path) -> None:
-    with serving(tmp_path) as service:
+def test_a_page_outlives_a_restart_of_the_api(context: BrowserContext, tmp_path: Path, with_model: FirstModel) -> None:
+    with serving(with_model(tmp_path)) as service:
         service.ready()
         page = context.new_page()
         page.goto(service.url)
         page.locator("#train-form [name=epochs]").fill("1000")
         page.locator("#train-form button[type=submit]").click()
         # Until then the chart is that of the service's own first run, and the request for this one may be under way.
-        expect(page.locator("#run-name")).to_have_text("tutorial", timeout=30 * SECONDS)
+        expect(page.locator("#run-name")).to_have_text("tutorial")
         wait_for(lambda: points(page, "#loss-chart") > 2)
         service.kill("app.main")
         early = points(page, "#loss-chart")
         wait_for(lambda: points(page, "#loss-chart") > early + 4)
         expect(page.locator("#run-state")).to_have_text("running")
         draw_with_mouse(page, 7)
-        expect(page.locator("#digit")).to_have_text("7", timeout=20 * SECONDS)
+        expect(page.locator("#digit")).to_have_text("7")

@@ -160,7 +160,7 @@ def test_processes_that_fill_one_empty_cache_at_once_all_succeed(
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    assert [loader.communicate(timeout=60) for loader in loaders] == [("60000\n", "")] * 3
+    assert [loader.communicate(timeout=180) for loader in loaders] == [("60000\n", "")] * 3
     assert sorted(path.name for path in (tmp_path / "mnist").iterdir()) == sorted(IDX_SHA256)
 
 

@@ -42,7 +42,7 @@ def start(folder: Path, name: str, devices: int, **settings: str) -> "subprocess
 
 
 def ended(*processes: "subprocess.Popen[str]") -> None:
-    said = [process.communicate(timeout=150)[0] for process in processes]
+    said = [process.communicate(timeout=400)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(said)
 
 

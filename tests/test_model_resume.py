@@ -112,7 +112,7 @@ def start(folder: Path, output: str, *options: str) -> "subprocess.Popen[str]":
 
 def test_a_training_killed_ten_times_ends_with_the_bits_of_one_that_was_not(tmp_path: Path) -> None:
     undisturbed = start(tmp_path, "whole.safetensors")
-    _, said = undisturbed.communicate(timeout=200)
+    _, said = undisturbed.communicate(timeout=400)
     assert undisturbed.returncode == 0, said
     checkpoint = tmp_path / "checkpoint"
     options = ("--checkpoint", str(checkpoint), "--checkpoint-seconds", "0.1")
@@ -127,7 +127,7 @@ def test_a_training_killed_ten_times_ends_with_the_bits_of_one_that_was_not(tmp_
         taken_up += "going on in epoch" in said
     assert taken_up == 9
     last = start(tmp_path, "killed.safetensors", *options)
-    _, said = last.communicate(timeout=200)
+    _, said = last.communicate(timeout=400)
     assert last.returncode == 0, said
     assert "going on in epoch" in said
     assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()

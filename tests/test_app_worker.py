@@ -1,0 +1,53 @@
+"""A machine's workers: each trains in its own place, survives its trainer, and sweeps what is old."""
+
+import re
+import resource
+from pathlib import Path
+
+from tests.models import FIRST_RUN, FirstModel
+from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for
+
+
+def test_workers_on_one_machine_have_slots_of_their_own_and_train_at_once(
+    tmp_path: Path, with_model: FirstModel
+) -> None:
+    with serving(with_model(tmp_path), INKLING_WORKERS="2") as service:
+        runs = [service.train(**LONG_SPEC) for _ in range(2)]
+        wait_for(lambda: len(service.pids("app.trainer")) == 2)
+        workers = [service.wait_for_state(run, "running")["worker"] for run in runs]
+        assert {worker["slot"] for worker in workers} == {0, 1}
+        for run in runs:
+            assert service.http.post(f"/train/{run}/cancel").json()["state"] == "cancelled"
+        wait_for(lambda: not service.pids("app.trainer"), SOON_SECONDS)
+
+
+def test_a_training_that_gets_no_more_memory_fails_with_the_numbers_and_its_worker_goes_on(
+    tmp_path: Path, with_model: FirstModel
+) -> None:
+    with serving(with_model(tmp_path)) as service:
+        run = service.train(**LONG_SPEC)
+        wait_for(lambda: ((service.get(f"/train/{run}")["progress"] or {}).get("phase")) == "training")
+        (trainer,) = service.pids("app.trainer")
+        (worker,) = service.pids("app.worker")
+        resource.prlimit(trainer, resource.RLIMIT_AS, (1, 1))
+        error = service.ended(run)["error"]
+        assert re.search(r"ran out of memory|may be out of memory: the process held \d\.\d+ GB", error), error
+        assert service.pids("app.worker") == [worker]
+        assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
+
+
+def test_the_events_of_a_run_that_ended_long_ago_are_pruned_and_its_history_stays(
+    tmp_path: Path, with_model: FirstModel
+) -> None:
+    with serving(with_model(tmp_path), "api") as service:
+        before = service.get(f"/train/{FIRST_RUN}")
+        assert len(lines_of(service, FIRST_RUN, "event: progress")) > 1
+    soon = {"INKLING_PROGRESS_DAYS": "0.000001", "INKLING_HEARTBEAT_SECONDS": "0.2"}
+    with serving(tmp_path, **soon) as service:
+        wait_for(lambda: not lines_of(service, FIRST_RUN, "event: progress"))
+        assert len(lines_of(service, FIRST_RUN, "event: epoch")) == len(before["history"])
+        assert service.get(f"/train/{FIRST_RUN}") == before
+
+
+def lines_of(service: Service, run: str, line: str) -> list[str]:
+    return [found for found in service.http.get(f"/train/{run}/events").text.splitlines() if found == line]
