@@ -5,6 +5,7 @@ from typing import Annotated, TypedDict
 from fastapi import Depends, Path, Request
 
 from app.jobs import Jobs
+from app.metrics import Metrics
 from app.predictor import Predictor
 from app.registry import Registry
 from app.schemas import MODEL_ID, RUN_ID, Run
@@ -16,6 +17,7 @@ class State(TypedDict):
 
     settings: Settings
     jobs: Jobs
+    metrics: Metrics
     registry: Registry
     predictor: Predictor
 
@@ -28,6 +30,10 @@ def _jobs(request: Request) -> Jobs:
     return request.state.jobs
 
 
+def _metrics(request: Request) -> Metrics:
+    return request.state.metrics
+
+
 def _registry(request: Request) -> Registry:
     return request.state.registry
 
@@ -38,6 +44,7 @@ def _predictor(request: Request) -> Predictor:
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
 JobsDep = Annotated[Jobs, Depends(_jobs)]
+MetricsDep = Annotated[Metrics, Depends(_metrics)]
 RegistryDep = Annotated[Registry, Depends(_registry)]
 PredictorDep = Annotated[Predictor, Depends(_predictor)]
 

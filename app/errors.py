@@ -201,7 +201,8 @@ class TooLargeAsProblem:
             status = message.get("status") if scope["type"] == "http" else None
             if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and _is_plain_text(message):
                 replaced = True
-                await problem(status, "the body is larger than this route takes", loc=("body",))(scope, receive, send)
+                answer = problem(scope, status, "the body is larger than this route takes", loc=("body",))
+                await answer(scope, receive, send)
             else:
                 await send(message)
 
@@ -235,6 +236,7 @@ def document_problems(openapi: dict[str, Any]) -> None:
 
 
 def problem(
+    scope: Scope,
     status: int,
     detail: str,
     *,
@@ -242,15 +244,21 @@ def problem(
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """loc: the one field that is wrong; errors: several."""
+    """scope: of the request that it answers; loc: the one field that is wrong; errors: several."""
     errors = [FieldError(loc=list(loc), msg=detail)] if loc else list(errors)
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors or None)
+    body = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        errors=errors or None,
+        error=detail if scope["path"].startswith("/v2/") else None,
+    )
     content = body.model_dump(mode="json", exclude_none=True)
     return JSONResponse(content, status, headers, media_type="application/problem+json")
 
 
 async def _answer_inkling_error(request: Request, error: Any) -> JSONResponse:
-    return problem(error.status, str(error), loc=getattr(error, "loc", ()), headers=error.headers)
+    return problem(request.scope, error.status, str(error), loc=getattr(error, "loc", ()), headers=error.headers)
 
 
 async def _answer_database_error(request: Request, error: Exception) -> JSONResponse:
@@ -264,9 +272,9 @@ async def _answer_validation_error(request: Request, error: Any) -> JSONResponse
     media_type = request.headers.get("content-type", "missing")
     if [item.loc for item in errors] == [["body"]] and not media_type.startswith("application/json"):
         unread = f"Content-Type is {media_type}; expected application/json"
-        return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, unread, loc=("header", "content-type"))
+        return problem(request.scope, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, unread, loc=("header", "content-type"))
     detail = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in errors[:5])
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+    return problem(request.scope, HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
 
 def _field_error(item: dict[str, Any]) -> FieldError:
@@ -279,7 +287,7 @@ def _field_error(item: dict[str, Any]) -> FieldError:
 
 async def _answer_http_exception(request: Request, error: Any) -> JSONResponse:
     loc = ("body",) if error.status_code in _BODY_ERRORS else ()
-    return problem(error.status_code, str(error.detail), loc=loc, headers=error.headers)
+    return problem(request.scope, error.status_code, str(error.detail), loc=loc, headers=error.headers)
 
 
 _BODY_ERRORS = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}  # what FastAPI raises while it reads one
@@ -288,4 +296,5 @@ _BODY_ERRORS = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}  # 
 async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
     request_id = secrets.token_hex(8)
     _log.error("request %s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, f"something failed here; the log has it as {request_id}")
+    detail = f"something failed here; the log has it as {request_id}"
+    return problem(request.scope, HTTPStatus.INTERNAL_SERVER_ERROR, detail)

@@ -29,6 +29,7 @@ from app.runs import (
     STREAM,
     WORKFLOW,
     add_event,
+    count_runs,
     empty_snapshot,
     prepare,
 )
@@ -46,6 +47,12 @@ _STATES = {
     "DELAYED": RunState.QUEUED,
     "PENDING": RunState.RUNNING,
     "CANCELLED": RunState.CANCELLED,
+}
+_COUNTED_STATES = {
+    **_STATES,
+    "SUCCESS": RunState.SUCCEEDED,
+    "ERROR": RunState.FAILED,
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": RunState.FAILED,
 }
 _CUT_SHORT = {"CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
 
@@ -188,6 +195,13 @@ class Jobs:
         """How the run ended; None while it goes on."""
         end = _end(await self._status(run))
         return None if end.state in _ACTIVE else end
+
+    def counts(self) -> dict[str, int]:
+        """How many runs there are in each state."""
+        counts = dict.fromkeys(RunState, 0)
+        for status, failed, count in count_runs(self._client._sys_db):
+            counts[RunState.FAILED if failed else _COUNTED_STATES[status]] += count
+        return {state.value: count for state, count in counts.items()}
 
     def release_watchers(self) -> None:
         """Ends every stream where it is; its reader may resume at another process."""

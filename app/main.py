@@ -25,9 +25,10 @@ from app.database import Database, persisting
 from app.dependencies import State
 from app.jobs import Jobs
 from app.lifeline import end_with_parent
+from app.metrics import CountRequests, Metrics
 from app.predictor import Predictor
 from app.registry import Registry
-from app.routes import evaluate, health, models, predict, train
+from app.routes import evaluate, health, inference, metrics, models, predict, train
 from app.settings import Settings
 from model.compilation import use_compilation_cache
 from model.presets import PRESETS
@@ -45,7 +46,7 @@ class Service(FastAPI):
     """FastAPI with every error, its own included, as a problem."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return errors.TooLargeAsProblem(super().build_middleware_stack())
+        return CountRequests(errors.TooLargeAsProblem(super().build_middleware_stack()), self.state.metrics)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -72,9 +73,11 @@ def create_app(settings: Settings) -> FastAPI:
         max_body_size=settings.max_body_bytes,
         docs_url=None,  # its page is loaded from a CDN; /openapi.json is here
         redoc_url=None,
+        telemetry={"auto_configure": True},  # does nothing until OTEL_EXPORTER_OTLP_ENDPOINT names a collector
     )
+    app.state.metrics = Metrics()
     errors.install(app)
-    for routes in (predict, train, evaluate, models, health):  # the first is found soonest
+    for routes in (predict, inference, train, evaluate, models, health, metrics):  # the first is found soonest
         app.include_router(routes.router)
     app.mount("/static", FreshStaticFiles(directory=STATIC))
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
@@ -92,10 +95,11 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[State]:
     if await persisting(registry.default) is None:
         await jobs.enqueue_first(PRESETS[FIRST_PRESET].spec)
     await predictor.try_refresh()  # a restarted API answers its first request with a warm model
+    app.state.metrics.count_runs_by(jobs.counts)
     gc.freeze()  # what was imported and compiled stays: looking through it took a sixth of a request's time
     app.state.release_watchers = jobs.release_watchers
     following = asyncio.create_task(predictor.follow_default(settings.default_poll_seconds))
-    yield State(settings=settings, jobs=jobs, registry=registry, predictor=predictor)
+    yield State(settings=settings, jobs=jobs, metrics=app.state.metrics, registry=registry, predictor=predictor)
     following.cancel()
     await asyncio.wait([following])
     jobs.close()

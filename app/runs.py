@@ -4,6 +4,7 @@
 does without JAX, which is its trainer's.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,3 +41,15 @@ def add_event(snapshot: dict[str, Any], kind: str, data: dict[str, Any]) -> None
     else:
         earlier = [epoch for epoch in snapshot["history"] if epoch["epoch"] < data["epoch"]]
         snapshot["history"] = [*earlier, data]
+
+
+def count_runs(queue: Any) -> Sequence[tuple[str, bool, int]]:
+    """How many runs have each of DBOS' states, apart by whether their training ended in a failure that it reported.
+
+    queue: DBOS' system database, whose own listings would read every run.
+    """
+    statuses = queue.tables.workflow_status
+    failed = sa.func.coalesce(statuses.c.output.contains('"state":"failed"', autoescape=True), sa.false())
+    query = sa.select(statuses.c.status, failed, sa.func.count()).group_by(statuses.c.status, failed)
+    with queue.engine.connect() as connection:
+        return connection.execute(query.where(statuses.c.name == WORKFLOW)).tuples().all()

@@ -166,3 +166,6 @@ class Problem(Wire):
     status: int = Field(description="The HTTP status", examples=[422])
     detail: str = Field(description="What was wrong, and what would be right", examples=["body.epochs: Input should …"])
     errors: list[FieldError] | None = Field(None, description="The fields that are wrong")
+    error: str | None = Field(
+        None, description="Under /v2 the detail again, where its protocol has it", examples=["body.inputs: Input …"]
+    )

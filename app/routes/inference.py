@@ -1,0 +1,193 @@
+"""/v2: the Open Inference Protocol, for clients of other serving systems.
+
+A model's name is an id or an alias; its one version is the id of the model that answers by that name.
+"""
+
+import asyncio
+from importlib.metadata import version as version_of
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from fastapi import APIRouter, Depends, Header, Path, Request
+from fastapi.responses import Response
+from numpy.typing import NDArray
+
+from app.dependencies import ModelName, PredictorDep, RegistryDep, SettingsDep
+from app.errors import MediaTypeError, NotFoundError, describe
+from app.predictor import Predictor
+from app.protocol import (
+    INPUTS,
+    OUTPUTS,
+    InferRequest,
+    InferResponse,
+    ModelMetadata,
+    ModelReady,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+    request_schema,
+)
+from app.schemas import MODEL_ID
+from app.tensors import HEADER_LENGTH, read_images, read_request, write_outputs
+
+router = APIRouter(prefix="/v2", tags=["inference"])
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_REQUEST_BODY = {
+    "required": True,
+    "content": {"application/json": {"schema": request_schema()}, "application/octet-stream": _BINARY},
+}
+_INFER: dict[str, Any] = {
+    "response_model": InferResponse,
+    "responses": {200: {"content": {"application/octet-stream": _BINARY}}, **describe(404, 413, 415, 422, 503)},
+    "openapi_extra": {"requestBody": _REQUEST_BODY},
+}
+
+Version = Annotated[str, Path(description="A model's id", examples=[MODEL_ID])]
+HeaderLength = Annotated[
+    int | None,
+    Header(alias=HEADER_LENGTH, ge=0, description="Bytes of the JSON, where tensors follow it", examples=[181]),
+]
+
+
+class Target(NamedTuple):
+    """A model as a request names it, and the id or alias by which the predictor is asked for it."""
+
+    name: str
+    model: str
+
+
+def _latest(model: ModelName) -> Target:
+    return Target(model, model)
+
+
+def _of_version(model: ModelName, version: Version, registry: RegistryDep) -> Target:
+    """An alias may be asked for any model by its version, an id for itself alone."""
+    asked, answering = registry.model(model), registry.model(version)
+    if answering.id != version or asked.id == model != version:
+        raise NotFoundError(f"model {model!r} has no version {version!r}; GET /v2/models/{model} tells its version")
+    return Target(model, version)
+
+
+class Question(NamedTuple):
+    """A request, and its images: [N, 28, 28] uint8, ink high."""
+
+    request: InferRequest
+    images: NDArray[np.uint8]
+
+
+async def _question(request: Request, settings: SettingsDep, header_length: HeaderLength = None) -> Question:
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise MediaTypeError("a compressed body is not taken here", "header", "content-encoding")
+    body = await request.body()
+    return await asyncio.to_thread(_read, body, header_length, settings.max_images)
+
+
+def _read(body: bytes, header_length: int | None, max_images: int) -> Question:
+    request, binary = read_request(body, header_length)
+    return Question(request, read_images(request.inputs[0], binary, max_images=max_images))
+
+
+Latest = Annotated[Target, Depends(_latest)]
+OfVersion = Annotated[Target, Depends(_of_version)]
+QuestionDep = Annotated[Question, Depends(_question)]
+
+
+@router.get("")
+async def read_server() -> ServerMetadata:
+    """Who speaks the Open Inference Protocol here."""
+    return ServerMetadata(version=version_of("inkling"))
+
+
+@router.get("/health/live")
+async def read_liveness() -> ServerLive:
+    """The process answers."""
+    return ServerLive()
+
+
+@router.get("/health/ready", responses=describe(503))
+async def read_readiness(predictor: PredictorDep) -> ServerReady:
+    """The default model is warm."""
+    _ = predictor.default
+    return ServerReady()
+
+
+@router.get("/models/{model}", responses=describe(404, 503))
+def read_model_metadata(target: Latest, predictor: PredictorDep) -> ModelMetadata:
+    """What a model takes and gives."""
+    return _metadata(target, predictor)
+
+
+@router.get("/models/{model}/versions/{version}", responses=describe(404, 503))
+def read_version_metadata(target: OfVersion, predictor: PredictorDep) -> ModelMetadata:
+    """What a version of a model takes and gives."""
+    return _metadata(target, predictor)
+
+
+@router.get("/models/{model}/ready", responses=describe(404, 503))
+def read_model_readiness(target: Latest, predictor: PredictorDep) -> ModelReady:
+    """A model is warm; asking makes it so."""
+    return _ready(target, predictor)
+
+
+@router.get("/models/{model}/versions/{version}/ready", responses=describe(404, 503))
+def read_version_readiness(target: OfVersion, predictor: PredictorDep) -> ModelReady:
+    """A version of a model is warm; asking makes it so."""
+    return _ready(target, predictor)
+
+
+@router.post("/models/{model}/infer", **_INFER)
+async def infer(target: Latest, question: QuestionDep, predictor: PredictorDep) -> Response:
+    """Names the digits of images."""
+    return await _answer(target, question, predictor)
+
+
+@router.post("/models/{model}/versions/{version}/infer", **_INFER)
+async def infer_by_version(target: OfVersion, question: QuestionDep, predictor: PredictorDep) -> Response:
+    """Names the digits of images by one version of a model."""
+    return await _answer(target, question, predictor)
+
+
+def _metadata(target: Target, predictor: Predictor) -> ModelMetadata:
+    version = predictor.model(target.model).id
+    return ModelMetadata(name=target.name, versions=[version], inputs=INPUTS, outputs=OUTPUTS)
+
+
+def _ready(target: Target, predictor: Predictor) -> ModelReady:
+    predictor.model(target.model)
+    return ModelReady(name=target.name)
+
+
+async def _answer(target: Target, question: Question, predictor: Predictor) -> Response:
+    answers = await _ask(predictor, question.images, target.model)
+    arrays, wanted = _outputs(answers), question.request.wanted()
+    outputs, blobs = write_outputs({name: arrays[name] for name in wanted}, wanted)
+    answer = InferResponse(model_name=target.name, model_version=answers.model, id=question.request.id, outputs=outputs)
+    content = answer.model_dump_json(exclude_none=True).encode()
+    if not blobs:
+        return Response(content, media_type="application/json")
+    headers = {HEADER_LENGTH: str(len(content))}
+    return Response(b"".join((content, *blobs)), headers=headers, media_type="application/octet-stream")
+
+
+class Answers(NamedTuple):
+    """Of Predictor.answer, until it is there."""
+
+    model: str
+    probabilities: NDArray[np.float32]  # [N, 10]
+    digit_scores: NDArray[np.float32]  # [N]
+
+
+async def _ask(predictor: Predictor, images: NDArray[np.uint8], model: str) -> Answers:
+    warm = await asyncio.to_thread(predictor.model, model)
+    probabilities = await asyncio.to_thread(warm.probabilities, images)
+    return Answers(warm.id, probabilities, np.zeros(len(images), np.float32))
+
+
+def _outputs(answers: Answers) -> dict[str, NDArray[Any]]:
+    return {
+        "probabilities": answers.probabilities,
+        "digit": answers.probabilities.argmax(axis=1),
+        "is_digit": answers.digit_scores >= 0,
+        "digit_score": answers.digit_scores,
+    }

@@ -1,0 +1,291 @@
+"""/v2 speaks the Open Inference Protocol: to Triton's own client, and to whoever sends it nonsense."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
+
+from model.drawing import from_image
+from tests.drawings import STROKES, draw, encoded
+from tests.processes import SMALL_SPEC, Service
+
+DIGITS = tuple(STROKES)
+FILES = [encoded(draw(digit)) for digit in DIGITS]
+IMAGES = np.stack([from_image(file) for file in FILES])  # [3, 28, 28]
+OUTPUTS = {"probabilities": np.float32, "digit": np.int64, "is_digit": np.bool_, "digit_score": np.float32}
+INFER = "/v2/models/default/infer"
+LENGTH = "inference-header-content-length"
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(service.url.removeprefix("http://").rstrip("/")) as client:
+        yield client
+
+
+@pytest.fixture
+def default(service: Service) -> str:
+    return str(service.get("/readyz")["model"])
+
+
+def tensor(array: NDArray[Any], datatype: str = "UINT8", **how: Any) -> triton.InferInput:
+    return triton.InferInput("image", list(array.shape), datatype).set_data_from_numpy(array, **how)
+
+
+def files(*contents: bytes) -> NDArray[Any]:
+    return np.array([*contents, None], np.object_)[:-1]  # None: or NumPy would make fixed-length bytes of them
+
+
+def request(**fields: Any) -> dict[str, Any]:
+    """What POST …/infer takes, one seven of pixels; `image`: other members of its tensor."""
+    image = {"name": "image", "datatype": "UINT8", "shape": [1, 784], "data": IMAGES[2].ravel().tolist()}
+    return {"inputs": [{**image, **fields.pop("image", {})}], **fields}
+
+
+def problem(response: Any, status: int, *loc: str | int) -> str:
+    """Checks an error's shape, both ours and the protocol's, and the field that it names; returns its text."""
+    body = response.json()
+    assert (response.status_code, body["status"]) == (status, status), body
+    assert response.headers["content-type"] == "application/problem+json"
+    assert body["error"] == body["detail"]
+    assert not loc or loc in [tuple(error["loc"]) for error in body["errors"]], body
+    return str(body["error"])
+
+
+def test_a_client_learns_what_is_served(client: triton.InferenceServerClient, default: str) -> None:
+    assert client.is_server_live() and client.is_server_ready()
+    server = client.get_server_metadata()
+    assert (server["name"], server["extensions"]) == ("inkling", ["binary_tensor_data"])
+    assert client.is_model_ready("default") and client.is_model_ready("default", default)
+    for name, version in (("default", ""), ("default", default), (default, ""), (default, default)):
+        metadata = client.get_model_metadata(name, version)
+        assert (metadata["name"], metadata["versions"]) == (name, [default])
+        assert metadata["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 28, 28]}]
+        assert [output["name"] for output in metadata["outputs"]] == list(OUTPUTS)
+
+
+def test_a_client_has_digits_named_in_its_default_way(client: triton.InferenceServerClient, default: str) -> None:
+    result = client.infer("default", [tensor(IMAGES)], request_id="42")
+    answer = result.get_response()
+    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("default", default, "42")
+    for name, dtype in OUTPUTS.items():
+        assert result.as_numpy(name).dtype == dtype
+        assert len(result.as_numpy(name)) == 3
+        assert "binary_data_size" in result.get_output(name)["parameters"]
+    assert tuple(result.as_numpy("digit")) == DIGITS
+    assert result.as_numpy("probabilities").shape == (3, 10)
+    assert result.as_numpy("probabilities").sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert (result.as_numpy("is_digit") == (result.as_numpy("digit_score") >= 0)).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 28), (3, 784), (3, 1, 28, 28)])
+@pytest.mark.parametrize("datatype", ["UINT8", "FP32"])
+@pytest.mark.parametrize("binary", [True, False])
+def test_every_form_of_the_same_images_gives_the_same_answer(
+    client: triton.InferenceServerClient, shape: tuple[int, ...], datatype: str, binary: bool
+) -> None:
+    array = IMAGES.reshape(shape).astype(np.uint8 if datatype == "UINT8" else np.float32)
+    result = client.infer("default", [tensor(array, datatype, binary_data=binary)])
+    expected = client.infer("default", [tensor(IMAGES)]).as_numpy("probabilities")
+    assert result.as_numpy("probabilities") == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_image_files_are_prepared_as_those_of_predict(
+    client: triton.InferenceServerClient, service: Service, shape: tuple[int, ...]
+) -> None:
+    result = client.infer("default", [tensor(files(*FILES).reshape(shape), "BYTES")])
+    texts = files(*(base64.b64encode(file) for file in FILES)).reshape(shape)
+    of_texts = client.infer("default", [tensor(texts, "BYTES", binary_data=False)])
+    for file, *given in zip(FILES, result.as_numpy("probabilities"), of_texts.as_numpy("probabilities"), strict=True):
+        predicted = service.http.post("/predict", content=file, headers={"content-type": "image/png"}).json()
+        for probabilities in given:
+            assert probabilities == pytest.approx(predicted["probabilities"], abs=1e-5)
+
+
+def test_only_the_outputs_asked_for_come_and_in_the_form_asked_for(client: triton.InferenceServerClient) -> None:
+    wanted = [
+        triton.InferRequestedOutput("digit", binary_data=False),
+        triton.InferRequestedOutput("probabilities", binary_data=True),
+    ]
+    result = client.infer("default", [tensor(IMAGES)], outputs=wanted)
+    assert [output["name"] for output in result.get_response()["outputs"]] == ["digit", "probabilities"]
+    assert result.get_output("digit") == {
+        "name": "digit",
+        "datatype": "INT64",
+        "shape": [3],
+        "data": list(DIGITS),
+    }
+    assert "data" not in result.get_output("probabilities")
+    assert tuple(result.as_numpy("probabilities").argmax(axis=1)) == DIGITS
+
+
+def test_plain_json_is_answered_in_plain_json(service: Service, default: str) -> None:
+    response = service.http.post(INFER, json=request(parameters={"priority": 1, "mine": "yes"}))
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+    answer = response.json()
+    assert set(answer) == {"model_name", "model_version", "outputs"}
+    outputs = {output["name"]: output for output in answer["outputs"]}
+    assert outputs["digit"] == {"name": "digit", "datatype": "INT64", "shape": [1], "data": [7]}
+    assert outputs["is_digit"]["data"] in ([True], [False])
+    assert outputs["probabilities"]["shape"] == [1, 10]
+    assert sum(outputs["probabilities"]["data"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_model_is_asked_by_id_and_by_version(
+    client: triton.InferenceServerClient, service: Service, default: str
+) -> None:
+    other = service.ended(service.train(**SMALL_SPEC))["model"]
+    for name, version, answering in (
+        ("default", "", default),
+        ("default", other, other),
+        (other, "", other),
+        (other, other, other),
+    ):
+        assert client.is_model_ready(name, version)
+        answer = client.infer(name, [tensor(IMAGES)], model_version=version).get_response()
+        assert (answer["model_name"], answer["model_version"]) == (name, answering)
+    for name, version in (("nothing", ""), ("default", "1"), ("default", "default"), (other, default)):
+        assert not client.is_model_ready(name, version)
+        with pytest.raises(InferenceServerException, match=r"there is no model|has no version"):
+            client.infer(name, [tensor(IMAGES)], model_version=version)
+
+
+def test_a_client_reads_what_was_wrong(client: triton.InferenceServerClient) -> None:
+    for array, datatype in ((IMAGES[:, :14], "UINT8"), (IMAGES.astype(np.int64), "INT64")):
+        with pytest.raises(InferenceServerException, match="inputs") as error:
+            client.infer("default", [tensor(array, datatype)])
+        assert error.value.status() == "422"
+
+
+INPUT = ("body", "inputs", 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "loc"),
+    [
+        pytest.param("", ("body",), id="empty"),
+        pytest.param("{", ("body",), id="half"),
+        pytest.param("[" * 100_000, ("body",), id="nested"),
+        pytest.param("[]", ("body",), id="list"),
+        pytest.param("{}", ("body", "inputs"), id="no inputs"),
+        pytest.param({"inputs": []}, ("body", "inputs"), id="empty inputs"),
+        pytest.param({"inputs": request()["inputs"] * 2}, ("body", "inputs"), id="two inputs"),
+        pytest.param({"inputs": [7] * 1_000_000}, ("body", "inputs"), id="a million inputs"),
+        pytest.param(request(image={"name": "picture"}), (*INPUT, "name"), id="another input"),
+        pytest.param(request(image={"datatype": "FP16"}), (*INPUT, "datatype"), id="another datatype"),
+        pytest.param(request(image={"shape": [28, 28]}), (*INPUT, "shape"), id="one image without N"),
+        pytest.param(request(image={"shape": []}), (*INPUT, "shape"), id="no shape"),
+        pytest.param(request(image={"shape": [-1, 784]}), (*INPUT, "shape"), id="N = -1"),
+        pytest.param(request(image={"shape": [0, 784], "data": []}), (*INPUT, "shape"), id="no image"),
+        pytest.param(request(image={"shape": [257, 784]}), (*INPUT, "shape"), id="257 images"),
+        pytest.param(request(image={"shape": [10**30, 784]}), (*INPUT, "shape"), id="10³⁰ images"),
+        pytest.param(request(image={"shape": [2, 784]}), (*INPUT, "data"), id="another shape than data"),
+        pytest.param(request(image={"data": None}), INPUT, id="no data"),
+        pytest.param(request(image={"data": []}), (*INPUT, "data"), id="empty data"),
+        pytest.param(request(image={"data": [[[]]]}), (*INPUT, "data"), id="empty nested data"),
+        pytest.param(request(image={"data": ["7"] * 784}), (*INPUT, "data"), id="texts"),
+        pytest.param(request(image={"data": [True] * 784}), (*INPUT, "data"), id="booleans"),
+        pytest.param(request(image={"data": [[7], 7] * 392}), (*INPUT, "data"), id="half nested"),
+        pytest.param(request(image={"data": [0.5] * 784}), (*INPUT, "data"), id="fractions"),
+        pytest.param(request(image={"data": [256] * 784}), (*INPUT, "data"), id="256"),
+        pytest.param(request(image={"data": [-1] * 784}), (*INPUT, "data"), id="-1"),
+        pytest.param(request(image={"data": [10**400] * 784}), (*INPUT, "data"), id="10⁴⁰⁰"),
+        pytest.param(request(image={"datatype": "FP32", "data": [float("nan")] * 784}), (*INPUT, "data"), id="NaN"),
+        pytest.param(request(image={"datatype": "FP32", "data": [1e300] * 784}), (*INPUT, "data"), id="1e300"),
+        pytest.param(request(image={"datatype": "FP32", "data": [0.7] * 784}), (*INPUT, "data"), id="0 to 1"),
+        pytest.param(request(image={"datatype": "BYTES"}), (*INPUT, "shape"), id="files in an image's shape"),
+        pytest.param(request(image={"datatype": "BYTES", "shape": [1]}), (*INPUT, "data"), id="numbers for files"),
+        pytest.param(
+            request(image={"datatype": "BYTES", "shape": [1], "data": ["%"]}), (*INPUT, "data"), id="not base64"
+        ),
+        pytest.param(
+            request(image={"datatype": "BYTES", "shape": [1], "data": ["AAAA"]}),
+            (*INPUT, "data", 0),
+            id="no image file",
+        ),
+        pytest.param(
+            request(image={"parameters": {"binary_data_size": 784}, "data": None}),
+            (*INPUT, "parameters", "binary_data_size"),
+            id="announced bytes that are not there",
+        ),
+        pytest.param(
+            request(image={"parameters": {"binary_data_size": -1}}),
+            (*INPUT, "parameters", "binary_data_size"),
+            id="negative size",
+        ),
+        pytest.param(request(outputs=[{"name": "letter"}]), ("body", "outputs", 0, "name"), id="unknown output"),
+        pytest.param(request(outputs=[{"name": "digit"}] * 5), ("body", "outputs"), id="five outputs"),
+        pytest.param(request(id=7), ("body", "id"), id="a number for an id"),
+    ],
+)
+def test_json_that_is_no_request_is_refused(service: Service, body: Any, loc: tuple[str | int, ...]) -> None:
+    content = body if isinstance(body, str) else json.dumps(body)
+    response = service.http.post(INFER, content=content, headers={"content-type": "application/json"}, timeout=10)
+    problem(response, 422, *loc)
+    assert len(response.content) < 10_000
+
+
+def binary_request(blob: bytes, **image: Any) -> tuple[bytes, int]:
+    """A request with its image behind the JSON, and the JSON's length."""
+    image = {"data": None, "parameters": {"binary_data_size": len(blob)}, **image}
+    header = json.dumps(request(image=image)).encode()
+    return header + blob, len(header)
+
+
+SIZE = (*INPUT, "parameters", "binary_data_size")
+FILE = len(FILES[0]).to_bytes(4, "little") + FILES[0]
+ONE_FILE: dict[str, Any] = {"datatype": "BYTES", "shape": [1]}
+
+
+@pytest.mark.parametrize(
+    ("blob", "image", "loc"),
+    [
+        pytest.param(bytes(783), {}, SIZE, id="one short"),
+        pytest.param(bytes(784), {"parameters": {"binary_data_size": 785}}, SIZE, id="truncated"),
+        pytest.param(bytes(785), {"parameters": {"binary_data_size": 784}}, SIZE, id="one over"),
+        pytest.param(bytes(784), {"datatype": "FP32"}, SIZE, id="a quarter"),
+        pytest.param(np.full(784, np.nan, "<f4").tobytes(), {"datatype": "FP32"}, (*INPUT, "data"), id="NaN"),
+        pytest.param(bytes(784), {"data": [0] * 784}, INPUT, id="both"),
+        pytest.param(bytes(784), {"parameters": {}}, INPUT, id="neither"),
+        pytest.param(FILE[:-1], ONE_FILE, SIZE, id="a file cut off"),
+        pytest.param(FILE[:3], ONE_FILE, SIZE, id="a length cut off"),
+        pytest.param(b"\xff\xff\xff\xff", ONE_FILE, SIZE, id="4 GB announced"),
+        pytest.param(FILE + FILE, ONE_FILE, (*INPUT, "data"), id="two files for one"),
+        pytest.param(bytes(4), ONE_FILE, (*INPUT, "data", 0), id="an empty file"),
+    ],
+)
+def test_bytes_that_are_no_tensor_are_refused(
+    service: Service, blob: bytes, image: dict[str, Any], loc: tuple[str | int, ...]
+) -> None:
+    content, length = binary_request(blob, **image)
+    problem(service.http.post(INFER, content=content, headers={LENGTH: str(length)}), 422, *loc)
+
+
+@pytest.mark.parametrize("length", ["-1", "many", "1e9", "999999"])
+def test_a_wrong_length_of_the_json_is_refused(service: Service, length: str) -> None:
+    content, _ = binary_request(IMAGES[0].tobytes())
+    problem(service.http.post(INFER, content=content, headers={LENGTH: length}), 422, "header", LENGTH)
+
+
+def test_a_length_that_cuts_the_json_is_refused(service: Service) -> None:
+    content, length = binary_request(IMAGES[0].tobytes())
+    for wrong in (0, length - 1, length + 1):
+        problem(service.http.post(INFER, content=content, headers={LENGTH: str(wrong)}), 422, "body")
+    problem(service.http.post(INFER, content=content), 422, "body")
+
+
+def test_other_requests_that_are_wrong_speak_the_protocol_too(service: Service) -> None:
+    problem(service.http.get(INFER), 405)
+    problem(service.http.get("/v2/nowhere"), 404)
+    problem(service.http.get("/v2/models/nothing"), 404)
+    problem(service.http.post(INFER, content=bytes(9_000_000)), 413, "body")
+    compressed = service.http.post(INFER, json=request(), headers={"content-encoding": "gzip"})
+    problem(compressed, 415, "header", "content-encoding")
+    assert "error" not in service.http.get("/nowhere").json()
