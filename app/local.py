@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from app.settings import Settings
-from model.checkpoint import CheckpointError, DamagedError, to_bytes
+from model.checkpoint import CheckpointError, DamagedError
 from model.compilation import use_compilation_cache
 from model.data import load_mnist
-from model.evaluate import mean_scores
 from model.files import write_atomically
+from model.finish import finished
 from model.losses import DivergedError
 from model.reports import Checkpoint, EpochReport, FitResult, StepReport
 from model.resume import SavedTraining, from_bytes
@@ -49,14 +49,14 @@ def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds:
                     _show(progress, task, report)
     except DivergedError as error:
         if error.last_good:
-            _write(output, to_bytes(error.last_good, spec))
+            _write(output, finished(error.last_good, spec, mnist).data)
         raise
-    _write(output, to_bytes(parameters, spec))
-    accuracy = mean_scores(parameters, mnist.test, spec).accuracy
+    data, evaluation = finished(parameters, spec, mnist)
+    _write(output, data)
     if jax.process_index() == 0:
         if checkpoint:
             checkpoint.unlink(missing_ok=True)
-        print(f"{output}: {accuracy:.2%} of MNIST's 10,000 test images named right")
+        print(f"{output}: {evaluation.accuracy:.2%} of MNIST's 10,000 test images named right")
 
 
 def _connect(settings: Settings) -> None:

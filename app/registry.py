@@ -18,7 +18,7 @@ from app.checkpoints import end_attempt, require_attempt
 from app.errors import ModelInUseError, ModelNotFoundError
 from app.model_schemas import ModelInfo, Scores
 from model import network as net
-from model.checkpoint import CheckpointError, to_bytes
+from model.checkpoint import CheckpointError
 from model.data import TRAIN_EXAMPLES, examples_left
 from model.scores import Evaluation, MeanScores
 from model.spec import TrainSpec
@@ -35,7 +35,7 @@ class Registry(Aliases):
         self,
         run: str,
         spec: TrainSpec,
-        parameters: net.NetworkParameters,
+        data: bytes,
         evaluation: Evaluation,
         validation: MeanScores | None,
         *,
@@ -45,9 +45,8 @@ class Registry(Aliases):
         """Adds the run's model, the default if it is the best, and returns its id; a second call adds nothing.
 
         One that a diverged training left becomes the default only where there is no other. Raises SupersededError for
-        an attempt that is not the run's newest.
+        an attempt that is not the run's newest. data: what `model.finish` makes of the parameters.
         """
-        data = to_bytes(parameters, spec)
         row = {
             "id": secrets.token_hex(6),
             "run": run,

@@ -30,7 +30,7 @@ from app.settings import Settings
 from model.checkpoint import CheckpointError
 from model.compilation import use_compilation_cache
 from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_left, load_mnist
-from model.evaluate import evaluate
+from model.finish import finished
 from model.losses import DivergedError
 from model.memory import NotEnoughMemoryError, advised_on_memory
 from model.plan import total_steps
@@ -158,12 +158,12 @@ class Training:
             _log.warning("no checkpoint was saved: %s", error.args[0])
 
     def _publish(self, result: FitResult, mnist: Mnist, *, diverged: bool = False) -> str:
-        evaluation = evaluate(result.parameters, mnist.test, self._spec)
+        data, evaluation = finished(result.parameters, self._spec, mnist)
         return retrying(
             lambda: self._registry.publish(
                 self._id,
                 self._spec,
-                result.parameters,
+                data,
                 evaluation,
                 result.validation,
                 attempt=self._attempt,

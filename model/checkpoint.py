@@ -1,6 +1,11 @@
-"""Parameters to and from safetensors bytes, with the spec that they belong to in the metadata."""
+"""Parameters to and from safetensors bytes, with spec, confidence and scores of the model that they are.
+
+The metadata is one JSON object: `spec`; `preparation`, what model.drawing did to the pictures that it is for; where
+they are known, `scores` on the test set, and of the confidence what is no array. Its arrays are tensors as well.
+"""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,11 +16,14 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from model import network as net
+from model.drawing import PREPARATION
+from model.inference import Confidence, DigitScale, Gaussians
 from model.spec import TrainSpec
+from model.spec_layers import CLASSES
 
 # A single one: safetensors writes several in random order, and equal trainings give equal bytes.
 METADATA_KEY = "inkling"
-
+_GAUSSIANS = "gaussians"  # the prefix of their tensors
 
 NumpyParameters = list[dict[str, NDArray[Any]]]
 
@@ -28,27 +36,85 @@ class DamagedError(CheckpointError):
     """The bytes are not those that were written."""
 
 
-def to_bytes(parameters: net.NetworkParameters, spec: TrainSpec) -> bytes:
-    """A safetensors file that depends on the parameters and the spec alone; tensors are named layers.<i>.<name>."""
-    metadata = {METADATA_KEY: json.dumps({"spec": spec.model_dump(mode="json")}, sort_keys=True)}
-    tensors = {name: np.asarray(tensor) for name, tensor in _named(parameters).items()}
-    return safetensors.numpy.save(tensors, metadata=metadata)
+def to_bytes(
+    parameters: net.NetworkParameters,
+    spec: TrainSpec,
+    confidence: Confidence | None = None,
+    scores: Mapping[str, float] | None = None,
+) -> bytes:
+    """A safetensors file that depends on these alone; tensors are named layers.<i>.<name>, gaussians.<name>."""
+    said: dict[str, Any] = {"spec": spec.model_dump(mode="json"), "preparation": PREPARATION}
+    if scores:
+        said["scores"] = dict(scores)
+    tensors = _named(parameters)
+    if confidence:
+        said["confidence"] = {"temperature": confidence.temperature, "scale": confidence.scale._asdict()}
+        tensors |= {f"{_GAUSSIANS}.{name}": array for name, array in confidence.gaussians._asdict().items()}
+    # Row by row: safetensors writes any other order as it lies in memory.
+    arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    return safetensors.numpy.save(arrays, metadata={METADATA_KEY: json.dumps(said, sort_keys=True)})
 
 
 def from_bytes(data: bytes) -> tuple[TrainSpec, NumpyParameters]:
     """The spec and its parameters as NumPy arrays, checked against the shapes that the spec's network has.
 
-    Raises CheckpointError for damaged bytes, a spec that is not valid, and a tensor that is missing, left over, or of
-    another shape or dtype.
+    Raises CheckpointError for damaged bytes, a spec that is not valid, a model of pictures that were prepared in
+    another way, and a tensor that is missing, left over, or of another shape or dtype.
     """
+    tensors = _tensors(data)
+    spec = _spec_of(data)
+    if (preparation := _metadata(data).get("preparation", PREPARATION)) != PREPARATION:
+        raise CheckpointError(f"it is for drawings prepared by {preparation!r}; here they are by {PREPARATION!r}")
+    skeleton = jax.eval_shape(lambda key: net.init(key, spec.network), jax.random.key(0))
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{_GAUSSIANS}.")}
+    check(own, _named(skeleton))
+    return spec, [{name: tensors[_path(index, name)] for name in layer} for index, layer in enumerate(skeleton)]
+
+
+def confidence_of(data: bytes) -> Confidence | None:
+    """What `to_bytes` was given; None in the files of older versions.
+
+    Raises CheckpointError for one that is incomplete, not finite, or of other shapes.
+    """
+    said = _metadata(data).get("confidence")
+    tensors = {name: tensor for name, tensor in _tensors(data).items() if name.startswith(f"{_GAUSSIANS}.")}
+    if said is None and not tensors:
+        return None
     try:
-        tensors = safetensors.numpy.load(data)
+        said = dict(said or {})
+        temperature = float(said["temperature"])
+        scale = DigitScale(**{name: float(value) for name, value in said["scale"].items()})
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise CheckpointError("its confidence is not valid: expected a temperature and a scale") from None
+    divisors = (temperature, scale.energy_spread, scale.likelihood_spread)
+    if not np.isfinite([temperature, *scale]).all() or min(divisors) <= 0:
+        raise CheckpointError("its confidence is not valid: temperature and spreads are to be finite and above 0")
+    return Confidence(temperature, _gaussians(tensors), scale)
+
+
+def _gaussians(tensors: dict[str, NDArray[Any]]) -> Gaussians:
+    """Checked, for a file may come from anywhere."""
+    projection, determinants = (tensors.get(f"{_GAUSSIANS}.{name}") for name in ("projection", "log_determinants"))
+    components = projection.shape[-1] if projection is not None and projection.ndim else 1
+    groups = max(CLASSES + 1, determinants.size if determinants is not None else 0)
+    shapes = {
+        "projection": (28 * 28, components),
+        "whitening": (components, groups * components),
+        "offsets": (groups * components,),
+        "log_determinants": (groups,),
+    }
+    check(tensors, {f"{_GAUSSIANS}.{name}": jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()})
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise CheckpointError(f"{name} is not finite")
+    return Gaussians(**{name: tensors[f"{_GAUSSIANS}.{name}"] for name in shapes})
+
+
+def _tensors(data: bytes) -> dict[str, NDArray[Any]]:
+    try:
+        return safetensors.numpy.load(data)
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"not a safetensors file: {error}") from None
-    spec = _spec_of(data)
-    skeleton = jax.eval_shape(lambda key: net.init(key, spec.network), jax.random.key(0))
-    check(tensors, _named(skeleton))
-    return spec, [{name: tensors[_path(index, name)] for name in layer} for index, layer in enumerate(skeleton)]
 
 
 def _path(index: int, name: str) -> str:
@@ -61,13 +127,21 @@ def _named(parameters: net.NetworkParameters) -> dict[str, Any]:
 
 def _spec_of(data: bytes) -> TrainSpec:
     try:
-        return TrainSpec.model_validate(json.loads(metadata_of(data)[METADATA_KEY])["spec"])
-    except (KeyError, TypeError, json.JSONDecodeError):
+        return TrainSpec.model_validate(_metadata(data)["spec"])
+    except KeyError:
         raise CheckpointError(f"no spec in its metadata; expected it under {METADATA_KEY!r}") from None
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"its spec is not valid: {path}: {first['msg']}") from None
+
+
+def _metadata(data: bytes) -> dict[str, Any]:
+    """Empty where there is none of ours."""
+    try:
+        return dict(json.loads(metadata_of(data)[METADATA_KEY]))
+    except (KeyError, TypeError, ValueError):
+        return {}
 
 
 def metadata_of(data: bytes) -> dict[str, str]:

@@ -25,6 +25,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 MAX_IMAGE_SIDE = 8192  # px
 MAX_IMAGE_PIXELS = 2**24  # a photograph of 12 megapixels fits
 
+PREPARATION = "mnist-form-1"  # kept with each model; a change to the bytes that come out wants a new number
+
 FORM_SIDE = 28
 FORM_CENTRE = 14
 DIGIT_SIDE = 20

@@ -16,6 +16,8 @@ from PIL import Image
 
 from model import network as net
 from model.data import Dataset
+from model.inference import Confidence
+from model.inference import probabilities as calibrated
 from model.losses import DivergedError, correct_per_example, label_ranks, loss_per_example
 from model.scores import Calibration, CalibrationBin, DigitScores, Evaluation, HardImage, MeanScores
 from model.spec import TrainSpec, top_k
@@ -26,14 +28,18 @@ CALIBRATION_BINS = 10
 HARDEST = 25
 
 
-def evaluate(parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec) -> Evaluation:
+def evaluate(
+    parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec, confidence: Confidence | None = None
+) -> Evaluation:
     """The full report of a network on a dataset; the same parameters and device give the same numbers.
 
-    Raises DivergedError for outputs that are not finite.
+    Confidences are those that are served, calibrated; the loss is the training's. Raises DivergedError for outputs
+    that are not finite.
     """
-    logits = _logits_of(parameters, dataset, spec)
+    logits = logits_of(parameters, dataset, spec)
     losses, correct = _score(logits, dataset, spec)
-    chances = np.asarray(net.probabilities(jnp.asarray(logits), spec=spec))  # [N, C]
+    temperature = confidence.temperature if confidence else 1.0
+    chances = np.asarray(calibrated(jnp.asarray(logits), temperature, spec=spec))  # [N, C]
     matrix = confusion_matrix(dataset.labels, chances.argmax(axis=1))
     return Evaluation(
         loss=float(losses.mean()),
@@ -47,7 +53,7 @@ def evaluate(parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpe
 
 def mean_scores(parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec) -> MeanScores:
     """The means that the spec's metrics ask for. Raises DivergedError for outputs that are not finite."""
-    logits = _logits_of(parameters, dataset, spec)
+    logits = logits_of(parameters, dataset, spec)
     losses, correct = _score(logits, dataset, spec)
     scores = MeanScores(float(losses.mean()), float(correct.mean()))
     if k := top_k(spec):
@@ -95,8 +101,11 @@ def calibration(confidences: NDArray[np.float32], correct: NDArray[np.bool_]) ->
     )
 
 
-def _logits_of(parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec) -> NDArray[np.float32]:
-    """[N, C], in batches of one size: the last is padded, so that one shape is compiled and memory is bounded."""
+def logits_of(parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec) -> NDArray[np.float32]:
+    """The network's logits, [N, C] float32.
+
+    In batches of one size: the last is padded, so that one shape is compiled and memory is bounded.
+    """
     count = len(dataset.labels)
     padding = ((0, -count % BATCH_SIZE), (0, 0), (0, 0))
     batches = np.pad(dataset.images, padding).reshape(-1, BATCH_SIZE, *dataset.images.shape[1:])

@@ -46,8 +46,8 @@ def letters(count: int, random: np.random.Generator) -> Iterator[Canvas]:
 
 
 def blanks(count: int, random: np.random.Generator) -> Iterator[Canvas]:
-    """Nothing at all, the grain of paper, a dot, a smudge, a canvas that is full of ink, a frame."""
-    kinds = (_nothing, _grain, _dot, _smudge, _full, _frame)
+    """Nothing at all, the grain of paper, a dot, a smudge, a canvas that is full of ink."""
+    kinds = (_nothing, _grain, _dot, _smudge, _full)
     for index in range(count):
         yield kinds[index % len(kinds)](random)
 
@@ -108,7 +108,9 @@ def _by_hand(strokes: list[tuple[bool, Stroke]], random: np.random.Generator) ->
     angle, lean, wide = random.uniform(-0.17, 0.17), random.uniform(-0.3, 0.3), random.uniform(0.8, 1.25)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     shape = np.array([[wide, lean], [0, 1]])
-    moved = [(smooth, (points + random.normal(0, 0.035, points.shape)) @ (turn @ shape).T) for smooth, points in strokes]
+    moved = [
+        (smooth, (points + random.normal(0, 0.035, points.shape)) @ (turn @ shape).T) for smooth, points in strokes
+    ]
     return [rounded(points) if smooth else points for smooth, points in moved]
 
 
@@ -170,13 +172,6 @@ def _full(random: np.random.Generator) -> Canvas:
     return canvas
 
 
-def _frame(random: np.random.Generator) -> Canvas:
-    canvas, edge = _full(random), random.integers(4, 20)
-    rows, columns = np.flatnonzero(canvas.any(axis=1)), np.flatnonzero(canvas.any(axis=0))
-    canvas[rows[0] + edge : rows[-1] - edge, columns[0] + edge : columns[-1] - edge] = 0
-    return canvas
-
-
 def _disc(centre: NDArray[np.float64], radii: NDArray[np.float64]) -> Canvas:
     y, x = np.mgrid[:SIDE, :SIDE]
     inside = ((x - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2 <= 1
@@ -184,7 +179,7 @@ def _disc(centre: NDArray[np.float64], radii: NDArray[np.float64]) -> Canvas:
 
 
 def _beside(digits: NDArray[np.uint8], random: np.random.Generator) -> Canvas:
-    """Next to each other with a gap of 2 to 12 % of the canvas, each a little higher, lower or smaller than the last."""
+    """Next to each other with a gap of 2 to 12 % of the canvas, a little higher, lower or smaller than the last."""
     canvas = np.zeros((SIDE, SIDE), np.uint8)
     height = int(0.75 * SIDE / len(digits) * random.uniform(1.0, 1.3))
     left = random.integers(2, 10)

@@ -29,7 +29,7 @@ from app.errors import (
 )
 from app.registry import Registry
 from model import network as net
-from model.checkpoint import from_bytes
+from model.checkpoint import from_bytes, to_bytes
 from model.scores import Calibration, Evaluation, MeanScores
 from model.spec import TrainSpec
 from model.spec_layers import Dense, Flatten
@@ -37,6 +37,7 @@ from tests.processes import ROOT
 
 SPEC = TrainSpec(network=(Flatten(), Dense(units=10, activation="softmax")))
 PARAMETERS = net.init(jax.random.key(0), SPEC.network)
+DATA = to_bytes(PARAMETERS, SPEC)
 
 
 def evaluation(accuracy: float) -> Evaluation:
@@ -56,7 +57,8 @@ def publish(
 ) -> str:
     scores = None if validation is None else MeanScores(0.1, validation)
     attempt = Checkpoints(registry._database).begin(run)
-    return registry.publish(run, spec, parameters, evaluation(accuracy), scores, attempt=attempt)
+    data = to_bytes(parameters, spec)
+    return registry.publish(run, spec, data, evaluation(accuracy), scores, attempt=attempt)
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_a_run_publishes_one_model_however_often_it_tries(registry: Registry, ch
     attempt = checkpoints.begin("run")
 
     def try_once(_: int) -> str:
-        return registry.publish("run", SPEC, PARAMETERS, evaluation(0.9), None, attempt=attempt)
+        return registry.publish("run", SPEC, DATA, evaluation(0.9), None, attempt=attempt)
 
     with ThreadPoolExecutor(8) as pool:
         ids = set(pool.map(try_once, range(16)))
@@ -81,18 +83,18 @@ def test_an_older_attempt_can_neither_save_nor_publish(registry: Registry, check
     with pytest.raises(SupersededError, match=f"attempt {older} at run run is not its newest"):
         checkpoints.save("run", older, b"older")
     with pytest.raises(SupersededError):
-        registry.publish("run", SPEC, PARAMETERS, evaluation(0.9), None, attempt=older)
+        registry.publish("run", SPEC, DATA, evaluation(0.9), None, attempt=older)
     assert (checkpoints.load("run"), registry.models()) == (b"newer", [])
     checkpoints.delete("run", older)
     assert checkpoints.load("run") == b"newer"
-    registry.publish("run", SPEC, PARAMETERS, evaluation(0.9), None, attempt=newer)
+    registry.publish("run", SPEC, DATA, evaluation(0.9), None, attempt=newer)
 
 
 def test_a_run_is_cancelled_or_published_and_never_both(registry: Registry, checkpoints: Checkpoints) -> None:
     attempt = checkpoints.begin("cancelled")
     assert registry.renounce("cancelled")
     with pytest.raises(SupersededError):
-        registry.publish("cancelled", SPEC, PARAMETERS, evaluation(0.9), None, attempt=attempt)
+        registry.publish("cancelled", SPEC, DATA, evaluation(0.9), None, attempt=attempt)
     publish(registry, "published", 0.9)
     assert not registry.renounce("published")
     assert [model.run for model in registry.models()] == ["published"]

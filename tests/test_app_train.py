@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.checkpoint import from_bytes
+from model.checkpoint import confidence_of, from_bytes
 from model.data import Mnist
 from model.evaluate import evaluate
 from tests.models import FirstModel
@@ -98,7 +98,7 @@ def test_a_models_report_is_what_its_saved_parameters_give(service: Service, run
     spec, parameters = from_bytes(data)
     report = service.get(f"/evaluate/{run['model']}")
     assert report.pop("model") == run["model"]
-    assert report == evaluate(parameters, mnist.test, spec).model_dump(mode="json")  # type: ignore[arg-type]
+    assert report == evaluate(parameters, mnist.test, spec, confidence_of(data)).model_dump(mode="json")  # type: ignore[arg-type]
 
 
 def test_equal_specs_give_equal_files(service: Service, run: dict[str, Any]) -> None:

@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-from model.checkpoint import to_bytes
 from model.compilation import use_compilation_cache
 from model.data import load_mnist
-from model.evaluate import evaluate
+from model.finish import finished
 from model.presets import TrainRequest
 from model.reports import FitResult
 from model.train import fit
@@ -83,8 +82,7 @@ def references(names: list[str], cache_dir: Path) -> dict[str, bytes]:
     for name in names:
         spec = TrainRequest.model_validate(body(name)).spec()
         (result,) = (report for report in fit(spec, mnist.train) if isinstance(report, FitResult))
-        evaluate(result.parameters, mnist.test, spec)  # compiles what the trainers need
-        files[name] = to_bytes(result.parameters, spec)
+        files[name] = finished(result.parameters, spec, mnist).data
     return files
 
 

@@ -1,0 +1,165 @@
+"""Fits what `model.inference` answers with: a temperature, Gaussians of the digits' pictures, and a threshold.
+
+Shapes: N images, C = 10 digits, K principal components, G Gaussians.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+
+from model import network as net
+from model.augment import augment
+from model.data import Dataset, split
+from model.evaluate import logits_of
+from model.inference import LEAST_PROBABILITY, Confidence, DigitScale, Gaussians, digit_scores, signs
+from model.spec import TrainSpec
+from model.spec_augmentation import Augmentation
+from model.spec_layers import CLASSES
+
+ENOUGH_HELD_OUT = 1_000  # images, to fit a temperature on
+IMAGES = 10_000  # that Gaussians and threshold are fitted on, plain and varied: more change little
+COMPONENTS = 64
+SHRINKAGE = 0.05  # of each covariance towards the mean of all, so that few images do not make it singular
+REFUSED = 0.01  # share of the varied digits
+TEMPERATURES = (0.05, 20.0)
+BISECTIONS = 40
+
+# People's digits differ from MNIST's as these do: a model is asked about them, and is never trained on them.
+VARIATION = Augmentation(shift=1.0, rotation=12.0, scale=0.08, shear=12.0, elastic=0.8, thickness=0.5)
+
+Pictures = NDArray[np.float32]  # [N, 28, 28] in 0..1
+
+
+def fit_confidence(parameters: net.NetworkParameters, spec: TrainSpec, dataset: Dataset) -> Confidence:
+    """The same parameters, data and device give the same numbers.
+
+    dataset: all training images, of which the spec's validation split was held out. The temperature is fitted on what
+    was held out; where that is less than ENOUGH_HELD_OUT, it is 1: on images that it knows, a network is always sure.
+    Raises DivergedError for outputs that are not finite.
+    """
+    examples, held_out = split(dataset, spec.validation_split)
+    enough = held_out is not None and len(held_out) >= ENOUGH_HELD_OUT
+    temperature = _temperature(parameters, spec, held_out) if held_out and enough else 1.0
+    gaussians = _gaussians(_last(examples))
+    scale = _scale(parameters, spec, _last(held_out if held_out and enough else examples), temperature, gaussians)
+    return Confidence(temperature, gaussians, scale)
+
+
+def _last(dataset: Dataset) -> Dataset:
+    return Dataset(dataset.images[-IMAGES:], dataset.labels[-IMAGES:])
+
+
+def _temperature(parameters: net.NetworkParameters, spec: TrainSpec, held_out: Dataset) -> float:
+    chances = net.probabilities(jnp.asarray(logits_of(parameters, held_out, spec)), spec=spec)
+    return best_temperature(np.log(np.maximum(np.asarray(chances, np.float64), LEAST_PROBABILITY)), held_out.labels)
+
+
+def best_temperature(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> float:
+    """Minimises the mean of -log softmax(logits / temperature)[label] within TEMPERATURES (Guo et al. 2017).
+
+    It is convex in the inverse temperature, so its slope there is bisected. logits: [N, C]; labels: [N].
+    """
+    of_label = np.take_along_axis(logits, labels[:, None].astype(np.intp), axis=1)[:, 0]
+    low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        weights = np.exp(middle * (logits - logits.max(axis=1, keepdims=True)))
+        expected = (weights * logits).sum(axis=1) / weights.sum(axis=1)
+        low, high = (low, middle) if (expected - of_label).mean() > 0 else (middle, high)
+    return 2 / (low + high)
+
+
+def _gaussians(dataset: Dataset) -> Gaussians:
+    plain = _scaled(dataset.images)
+    pictures, labels = np.concatenate([plain, _varied(plain)]), np.tile(dataset.labels, 2)
+    projection = _principal_components(pictures)
+    groups = [pictures[labels == digit] for digit in range(CLASSES)] + list(_rows_of_digits(plain))
+    return fitted([_flat(group) @ projection for group in groups], projection)
+
+
+def fitted(groups: list[NDArray[np.float32]], projection: NDArray[np.float32]) -> Gaussians:
+    """The Gaussian of each group of projected pictures, [N, K] each; one with fewer than two is the mean of all."""
+    everything = np.concatenate(groups).astype(np.float64)
+    moments = [(group if len(group) > 1 else everything).astype(np.float64) for group in groups]
+    means = [group.mean(axis=0) for group in moments]
+    covariances = [np.cov(group.T) for group in moments]
+    common = np.mean(covariances, axis=0) + 1e-4 * np.eye(projection.shape[1])
+    shrunk = [(1 - SHRINKAGE) * covariance + SHRINKAGE * common for covariance in covariances]
+    whitening = [np.linalg.inv(np.linalg.cholesky(covariance)).T for covariance in shrunk]
+    return Gaussians(
+        projection,
+        np.concatenate(whitening, axis=1).astype(np.float32),
+        np.concatenate([mean @ white for mean, white in zip(means, whitening, strict=True)]).astype(np.float32),
+        np.array([np.linalg.slogdet(covariance)[1] for covariance in shrunk], np.float32),
+    )
+
+
+def _principal_components(pictures: Pictures) -> NDArray[np.float32]:
+    """[784, K], those with the largest variances."""
+    _, vectors = np.linalg.eigh(np.cov(_flat(pictures).T))  # in the order of their variances, least first
+    return np.ascontiguousarray(vectors[:, -COMPONENTS:], np.float32)
+
+
+def _scaled(images: NDArray[np.uint8]) -> Pictures:
+    return images.astype(np.float32) / np.float32(255)
+
+
+def _flat(pictures: Pictures) -> NDArray[np.float32]:
+    return pictures.reshape(len(pictures), -1)
+
+
+def _varied(pictures: Pictures) -> Pictures:
+    """The same pictures always, each varied in its own way."""
+    varied = [
+        np.asarray(_vary(jnp.asarray(pictures[start : start + 1000]), jax.random.key(start)))
+        for start in range(0, len(pictures), 1000)
+    ]
+    return np.concatenate(varied)
+
+
+@jax.jit
+def _vary(pictures: Array, key: Array) -> Array:
+    return augment(pictures, key, augmentation=VARIATION)
+
+
+def _rows_of_digits(pictures: Pictures) -> Iterator[Pictures]:
+    """Two digits in a row, and three, as model.drawing would prepare them: the row's width is that of a digit."""
+    for digits in (2, 3):
+        yield np.asarray(_rows(jnp.asarray(pictures), digits=digits))
+
+
+@partial(jax.jit, static_argnames="digits")
+def _rows(pictures: Array, *, digits: int) -> Array:
+    count, side = len(pictures) // digits, round(28 / digits)
+    small = jax.image.resize(pictures, (len(pictures), side, side), "linear")  # antialiased
+    columns = small[: digits * count].reshape(digits, count, side, side)
+    step = round(20 / digits)
+    rows = jnp.zeros((count, 28, 28))
+    for index in range(digits):
+        left, top = 14 - side // 2 + round((index - (digits - 1) / 2) * step), 14 - side // 2
+        rows = rows.at[:, top : top + side, left : left + side].max(columns[index])
+    return rows / jnp.maximum(jnp.max(rows, axis=(1, 2), keepdims=True), 1e-3)
+
+
+def _scale(
+    parameters: net.NetworkParameters, spec: TrainSpec, digits: Dataset, temperature: float, gaussians: Gaussians
+) -> DigitScale:
+    """From varied digits: what the network is shown in training makes it surer than what people draw."""
+    varied = np.rint(_varied(_scaled(digits.images)) * 255).astype(np.uint8)
+    logits = logits_of(parameters, Dataset(varied, digits.labels), spec)
+    found = signs(jnp.asarray(logits), jnp.asarray(varied), temperature, gaussians)
+    (energy_mean, energy_spread), (likelihood_mean, likelihood_spread) = map(_mean_and_spread, found[:2])
+    scale = DigitScale(energy_mean, energy_spread, likelihood_mean, likelihood_spread, 0.0)
+    sums = np.asarray(digit_scores(found._replace(rivalry=jnp.full(len(varied), jnp.inf)), scale), np.float64)
+    return scale._replace(threshold=float(np.quantile(sums, REFUSED)))
+
+
+def _mean_and_spread(sign: Array) -> tuple[float, float]:
+    """The spread is kept above 0, for a network that answers all alike."""
+    values = np.asarray(sign, np.float64)
+    return float(values.mean()), max(float(values.std()), 1e-6)

@@ -1,0 +1,27 @@
+"""From trained parameters to what is published: calibrated, evaluated, as bytes."""
+
+from typing import NamedTuple
+
+from model import network as net
+from model.checkpoint import to_bytes
+from model.confidence import fit_confidence
+from model.data import Mnist
+from model.evaluate import evaluate
+from model.scores import Evaluation
+from model.spec import TrainSpec
+
+
+class Finished(NamedTuple):
+    data: bytes  # a safetensors file, see model.checkpoint
+    evaluation: Evaluation  # on the test set
+
+
+def finished(parameters: net.NetworkParameters, spec: TrainSpec, mnist: Mnist) -> Finished:
+    """The same parameters and spec give the same bytes on the same device.
+
+    Raises DivergedError for outputs that are not finite.
+    """
+    confidence = fit_confidence(parameters, spec, mnist.train)
+    evaluation = evaluate(parameters, mnist.test, spec, confidence)
+    scores = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+    return Finished(to_bytes(parameters, spec, confidence, scores), evaluation)
