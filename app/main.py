@@ -91,7 +91,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[State]:
     await persisting(database.migrate)
     registry = Registry(database)
     jobs = await persisting(lambda: Jobs(database, registry, settings))
-    predictor = Predictor(registry, settings)
+    predictor = Predictor(registry, settings, app.state.metrics)
     if await persisting(registry.default) is None:
         await jobs.enqueue_first(PRESETS[FIRST_PRESET].spec)
     await predictor.try_refresh()  # a restarted API answers its first request with a warm model

@@ -63,7 +63,7 @@ class Metrics:
             registry=registry,
         )
         self.queue_depth = Gauge(
-            "inkling_prediction_queue_depth", "Images that wait for their batch to be run", registry=registry
+            "inkling_prediction_queue_depth", "Images that wait to be prepared or recognised", registry=registry
         )
         self._batch_sizes = Histogram(
             "inkling_prediction_batch_size", "Images that were run together", buckets=BATCH_SIZES, registry=registry
@@ -94,9 +94,10 @@ class Metrics:
         """model: the id of the model that answers from now on."""
         self._model.info({"model": model})
 
-    def compared(self, agreed: bool) -> None:
-        """Whether a candidate named the same digit as the default model."""
-        self._compared[agreed].inc()
+    def compared(self, agreed: int, images: int) -> None:
+        """Of so many images a candidate named the same digit as the default model."""
+        self._compared[True].inc(agreed)
+        self._compared[False].inc(images - agreed)
 
     def count_runs_by(self, count: CountRuns) -> None:
         """count(): the runs of the database by state; it may block, and raise what the database raises."""

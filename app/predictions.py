@@ -35,6 +35,8 @@ class Prediction(Wire):
         description="Of each digit, 0 to 9",
         examples=[[0.0] * 7 + [0.98, 0.0, 0.02]],
     )
+    is_digit: bool = Field(description="Whether the drawing looks like a digit at all", examples=[True])
+    digit_score: float = Field(description="How much it does; 0 and more is a digit", examples=[2.1])
     model: str = Field(description="The model that answered", examples=[MODEL_ID])
     seen: list[list[int]] | None = Field(
         None,

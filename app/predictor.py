@@ -20,9 +20,10 @@ from app.candidates import Counts, Trial
 from app.database import UNAVAILABLE
 from app.drawings import Drawing, prepared
 from app.errors import BusyError, DeadlineError, NoModelError, UnusableModelError
+from app.metrics import Metrics
 from app.registry import Registry
 from app.settings import Settings
-from app.warm import Row, WarmModel
+from app.warm import WarmModel
 from model.checkpoint import CheckpointError
 
 WARM_MODELS = 8
@@ -38,22 +39,23 @@ class Answers(NamedTuple):
 
     model: str
     probabilities: NDArray[np.float32]  # [N, 10]
+    digit_scores: NDArray[np.float32]  # [N]; 0 and more looks like a digit
 
 
 class _Served(NamedTuple):
     model: WarmModel
-    queue: Batcher[Ink, Row]
+    queue: Batcher[Ink, NDArray[np.float32]]
 
     async def answer(self, images: Sequence[Ink], deadline: float) -> Answers:
-        rows = await self.queue.submit(images, deadline)
-        return Answers(self.model.id, np.stack([row.probabilities for row in rows]))
+        answers = np.stack(await self.queue.submit(images, deadline))  # [N, 11]
+        return Answers(self.model.id, answers[:, :-1], answers[:, -1])
 
 
 class Predictor:
     """Keeps the default model warm, and a few others that were asked for by name."""
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
-        self._registry, self._settings = registry, settings
+    def __init__(self, registry: Registry, settings: Settings, metrics: Metrics) -> None:
+        self._registry, self._settings, self._metrics = registry, settings, metrics
         self._default: _Served | None = None
         self._warm_models: OrderedDict[str, _Served] = OrderedDict()
         self._unusable: set[str] = set()  # each is tried, and logged, once
@@ -64,6 +66,7 @@ class Predictor:
         self._pool = ThreadPoolExecutor(2 * cores, "predict")
         preparing = Limits(PREPARED_TOGETHER, 0.0, settings.max_waiting_images, at_once=cores)
         self._drawings: Batcher[Drawing, Ink] = Batcher(prepared, preparing, self._pool)
+        metrics.queue_depth.set_function(self._waiting_images)
 
     @property
     def default(self) -> WarmModel:
@@ -92,10 +95,13 @@ class Predictor:
         """
         deadline = deadline or self.deadline()
         if model is None and self._trial:
-            return await self._answer_in_trial(*self._trial, images, deadline)
-        if model in (None, DEFAULT):
-            return await self._served_default().answer(images, deadline)
-        return await (await asyncio.to_thread(self._served, model)).answer(images, deadline)
+            answers = await self._answer_in_trial(*self._trial, images, deadline)
+        elif model in (None, DEFAULT):
+            answers = await self._served_default().answer(images, deadline)
+        else:
+            answers = await (await asyncio.to_thread(self._served, model)).answer(images, deadline)
+        self._metrics.answered(answers.probabilities.max(axis=1))
+        return answers
 
     def candidate_counts(self) -> Counts:
         """What the candidate has done in this process."""
@@ -119,7 +125,8 @@ class Predictor:
     def _compare(self, trial: Trial, other: _Served, images: Sequence[Ink], answers: Answers) -> None:
         async def compare() -> None:
             with suppress(BusyError, DeadlineError):  # people come first
-                trial.compare(answers.probabilities, (await other.answer(images, self.deadline())).probabilities)
+                others = await other.answer(images, self.deadline())
+                self._metrics.compared(trial.compare(answers.probabilities, others.probabilities), len(images))
 
         task = asyncio.create_task(compare())
         self._comparisons.add(task)  # asyncio itself forgets what nobody holds
@@ -135,6 +142,7 @@ class Predictor:
         model = self._registry.default()
         if model and not (self._default and self._default.model.id == model) and (served := self._try(model)):
             self._default = served
+            self._metrics.model(model)
             _log.info("model %s answers predictions now", model)
 
     def _refresh_candidate(self) -> None:
@@ -202,4 +210,8 @@ class Predictor:
         except CheckpointError as error:
             raise UnusableModelError(model, str(error)) from error
         limits = Limits(settings.max_batch, settings.batch_wait_seconds, settings.max_waiting_images)
-        return _Served(warm, Batcher(warm.answer, limits, self._pool, seconds=warm.seconds))
+        on_batch = self._metrics.ran_batch
+        return _Served(warm, Batcher(warm.answer, limits, self._pool, seconds=warm.seconds, on_batch=on_batch))
+
+    def _waiting_images(self) -> int:
+        return len(self._drawings) + sum(len(served.queue) for served in [*self._warm_models.values()])

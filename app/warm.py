@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import network as net
-from model.checkpoint import CheckpointError, from_bytes
+from model.checkpoint import CheckpointError, confidence_of, from_bytes
+from model.inference import Confidence, answer
 from model.spec import TrainSpec
 
 BATCH_SIZES = (1, 4, 16, 64, 256, 1024)  # a batch is padded to the next of them, so that few shapes are compiled
-
-
-class Row(NamedTuple):
-    """A model's answer for one image."""
-
-    probabilities: NDArray[np.float32]  # [10]
 
 
 class WarmModel:
@@ -31,17 +25,21 @@ class WarmModel:
         self.id = model
         self.spec, parameters = from_bytes(safetensors)
         self.parameters = jax.tree.map(jnp.asarray, parameters)
-        answer = jax.jit(partial(_answer, spec=self.spec))
-        self._compiled = {size: self._compile(answer, size) for size in _sizes(max_batch)}
+        self._confidence = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), confidence_of(safetensors))
+        jitted = jax.jit(partial(_answer, spec=self.spec))
+        self._compiled = {size: self._compile(jitted, size) for size in _sizes(max_batch)}
         self._seconds = {size: self._time(size) for size in self._compiled}
 
-    def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Row]:
-        """images: at most `max_batch`, each [28, 28] uint8, ink high."""
+    def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """images: at most `max_batch`, each [28, 28] uint8, ink high.
+
+        Returns for each [11] float32: the digits' probabilities, and how much it looks like one; from 0 on it is.
+        """
         size = self._size(len(images))
         batch = np.zeros((size, 28, 28), np.uint8)
         batch[: len(images)] = images
-        answers = np.asarray(self._compiled[size](self.parameters, batch))  # [size, 10]
-        return [Row(answer) for answer in answers[: len(images)]]
+        answers = np.asarray(self._compiled[size](self.parameters, self._confidence, batch))  # [size, 11]
+        return list(answers[: len(images)])
 
     def seconds(self, images: int) -> float:
         """How long so many images took when the model was warmed."""
@@ -50,12 +48,13 @@ class WarmModel:
     def _size(self, images: int) -> int:
         return next(size for size in self._compiled if size >= images)
 
-    def _compile(self, answer: jax.stages.Wrapped, size: int) -> jax.stages.Compiled:
-        return answer.lower(self.parameters, jax.ShapeDtypeStruct((size, 28, 28), np.uint8)).compile()
+    def _compile(self, jitted: jax.stages.Wrapped, size: int) -> jax.stages.Compiled:
+        images = jax.ShapeDtypeStruct((size, 28, 28), np.uint8)
+        return jitted.lower(self.parameters, self._confidence, images).compile()
 
     def _time(self, size: int) -> float:
         blank = [np.zeros((28, 28), np.uint8)] * size
-        if not np.isfinite(self.answer(blank)[0].probabilities).all():  # the first call also settles in
+        if not np.isfinite(self.answer(blank)[0]).all():  # the first call also settles in
             raise CheckpointError(f"model {self.id} answers with NaN")
         start = time.perf_counter()
         self.answer(blank)
@@ -67,5 +66,9 @@ def _sizes(max_batch: int) -> list[int]:
     return [size for index, size in enumerate(BATCH_SIZES) if index == 0 or BATCH_SIZES[index - 1] < max_batch]
 
 
-def _answer(parameters: net.NetworkParameters, images: jax.Array, *, spec: TrainSpec) -> jax.Array:
-    return net.probabilities(net.apply(parameters, images, network=spec.network), spec=spec)
+def _answer(
+    parameters: net.NetworkParameters, confidence: Confidence | None, images: jax.Array, *, spec: TrainSpec
+) -> jax.Array:
+    """In one array, since each that leaves the device costs as much as a small network: [B, 11] float32."""
+    probabilities, digit_scores = answer(parameters, confidence, images, spec=spec)
+    return jnp.concatenate([probabilities, digit_scores[:, None]], axis=1)

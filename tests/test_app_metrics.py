@@ -119,7 +119,7 @@ def test_what_the_predictor_tells_is_shown() -> None:
     metrics.ran_batch(3)
     metrics.ran_batch(64)
     metrics.answered(np.array([0.55, 0.9999], np.float32))
-    metrics.compared(True)
+    metrics.compared(1, 1)
     found = scrape(metrics)
     assert value(found, "inkling_prediction_queue_depth") == 5
     models = [labels for name, labels in found if name == "inkling_model_info"]

@@ -10,6 +10,7 @@ import pytest
 
 from app.database import Database
 from app.errors import BusyError, NoModelError, UnusableModelError
+from app.metrics import Metrics
 from app.predictor import Predictor
 from app.registry import Registry
 from app.settings import Settings
@@ -32,7 +33,7 @@ def pictures(mnist: Mnist) -> list[np.ndarray]:
 
 
 def ready(registry: Registry, **settings: float) -> Predictor:
-    predictor = Predictor(registry, Settings(**settings))  # type: ignore[arg-type]
+    predictor = Predictor(registry, Settings(**settings), Metrics())  # type: ignore[arg-type]
     predictor.refresh()
     return predictor
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from app.checkpoints import Checkpoints
 from app.database import Database
 from app.heartbeats import Heartbeats
+from app.metrics import Metrics
 from app.predictor import Predictor
 from app.registry import Registry
 from app.schemas import WorkerInfo
@@ -81,7 +82,7 @@ class Interrupted(Registry):
 def test_a_default_that_could_not_be_read_in_an_outage_is_read_after_it(database: Database) -> None:
     registry = Interrupted(database)
     model = publish(registry, "run", 0.9)
-    predictor = Predictor(registry, Settings())
+    predictor = Predictor(registry, Settings(), Metrics())
     with pytest.raises(sa.exc.OperationalError):
         predictor.refresh()
     predictor.refresh()

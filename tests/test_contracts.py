@@ -54,7 +54,7 @@ ARROWS: dict[str, set[str]] = {
     "app.predictions": {"app.schemas"},
     "app.predictor": {
         *("app.aliases", "app.batching", "app.candidates", "app.database", "app.drawings", "app.errors"),
-        *("app.registry", "app.settings", "app.warm", "model"),
+        *("app.metrics", "app.registry", "app.settings", "app.warm", "model"),
     },
     "app.protocol": {"app.schemas"},
     "app.registry": {"app", "app.aliases", "app.checkpoints", "app.errors", "app.model_schemas", "model"},

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from app.dependencies import ModelName, PredictorDep, RegistryDep, SettingsDep
 from app.errors import MediaTypeError, NotFoundError, describe
-from app.predictor import Predictor
+from app.predictor import Answers, Predictor
 from app.protocol import (
     INPUTS,
     OUTPUTS,
@@ -159,7 +159,7 @@ def _ready(target: Target, predictor: Predictor) -> ModelReady:
 
 
 async def _answer(target: Target, question: Question, predictor: Predictor) -> Response:
-    answers = await _ask(predictor, question.images, target.model)
+    answers = await predictor.answer([*question.images], target.model)
     arrays, wanted = _outputs(answers), question.request.wanted()
     outputs, blobs = write_outputs({name: arrays[name] for name in wanted}, wanted)
     answer = InferResponse(model_name=target.name, model_version=answers.model, id=question.request.id, outputs=outputs)
@@ -168,20 +168,6 @@ async def _answer(target: Target, question: Question, predictor: Predictor) -> R
         return Response(content, media_type="application/json")
     headers = {HEADER_LENGTH: str(len(content))}
     return Response(b"".join((content, *blobs)), headers=headers, media_type="application/octet-stream")
-
-
-class Answers(NamedTuple):
-    """Of Predictor.answer, until it is there."""
-
-    model: str
-    probabilities: NDArray[np.float32]  # [N, 10]
-    digit_scores: NDArray[np.float32]  # [N]
-
-
-async def _ask(predictor: Predictor, images: NDArray[np.uint8], model: str) -> Answers:
-    warm = await asyncio.to_thread(predictor.model, model)
-    probabilities = await asyncio.to_thread(warm.probabilities, images)
-    return Answers(warm.id, probabilities, np.zeros(len(images), np.float32))
 
 
 def _outputs(answers: Answers) -> dict[str, NDArray[Any]]:

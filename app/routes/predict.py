@@ -112,10 +112,12 @@ def _predictions(answers: Answers, images: Sequence[NDArray[np.uint8]], seen: bo
             digit=int(chances.argmax()),
             confidence=float(chances.max()),
             probabilities=chances.tolist(),
+            is_digit=score >= 0,
+            digit_score=score,
             model=answers.model,
             seen=image.tolist() if seen else None,
         )
-        for image, chances in zip(images, answers.probabilities, strict=True)
+        for image, chances, score in zip(images, answers.probabilities, answers.digit_scores.tolist(), strict=True)
     ]
 
 
