@@ -1,15 +1,20 @@
 """The machine's GPUs and which of them each worker has; found out without JAX, which would take hold of them."""
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from typing import NamedTuple
 
 CPU = "CPU"
 
+# Lines of nvidia-smi -L. A GPU that is divided into instances (MIG) has theirs below its own.
+_GPU = re.compile(r"GPU \d+: (?P<name>.+) \(UUID: (?P<uuid>\S+)\)")
+_INSTANCE = re.compile(r"\s+(?P<name>MIG \S+)\s+Device\s+\d+: \(UUID: (?P<uuid>\S+)\)")
+
 
 class Gpu(NamedTuple):
-    """What CUDA_VISIBLE_DEVICES calls it, and its maker."""
+    """A GPU, or an instance that it is divided into: what CUDA_VISIBLE_DEVICES calls it, and its maker."""
 
     uuid: str
     name: str
@@ -22,16 +27,32 @@ class Device(NamedTuple):
     environment: dict[str, str]
 
 
+class _Card(NamedTuple):
+    """A GPU as it is built in, and its instances."""
+
+    gpu: Gpu
+    instances: list[Gpu]
+
+    @property
+    def usable(self) -> list[Gpu]:
+        """CUDA computes on the instances alone where there are some."""
+        return self.instances or [self.gpu]
+
+
 def gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
     """NVIDIA's, in the driver's order; those that CUDA_VISIBLE_DEVICES names, where it is set."""
     if environment.get("JAX_PLATFORMS") == "cpu":
         return []
-    found = _query()
+    cards = _query(environment)
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return found
-    by_name = {str(index): gpu for index, gpu in enumerate(found)} | {gpu.uuid: gpu for gpu in found}
-    return [by_name[name] for name in visible.split(",") if name in by_name]
+        return [gpu for card in cards for gpu in card.usable]
+    found = []
+    for name in visible.split(","):
+        if (gpu := _named(name.strip(), cards)) is None:
+            break  # CUDA too stops at a name that it does not know
+        found.append(gpu)
+    return found
 
 
 def places(found: list[Gpu], per_worker: int) -> int | None:
@@ -48,10 +69,31 @@ def device(found: list[Gpu], slot: int, per_worker: int) -> Device:
     return Device(count + share[0].name, {"CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in share)})
 
 
-def _query() -> list[Gpu]:
-    command = ["nvidia-smi", "--query-gpu=uuid,name", "--format=csv,noheader"]
+def _named(name: str, cards: list[_Card]) -> Gpu | None:
+    """By a GPU's number, or by as much of the UUID of a GPU or an instance as tells it from all others."""
+    if name.isdecimal():
+        return cards[int(name)].usable[0] if int(name) < len(cards) else None
+    known = {card.gpu.uuid: card.usable[0] for card in cards}
+    known |= {instance.uuid: instance for card in cards for instance in card.instances}
+    found = [gpu for uuid, gpu in known.items() if uuid.startswith(name)]
+    return found[0] if len(found) == 1 and name.startswith(("GPU-", "MIG-")) else None
+
+
+def _query(environment: Mapping[str, str]) -> list[_Card]:
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        answer = subprocess.run(
+            ["nvidia-smi", "-L"], env=dict(environment), capture_output=True, text=True, timeout=20, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    return [Gpu(*(part.strip() for part in line.split(",", 1))) for line in answer.splitlines() if "," in line]
+    return _cards(answer)
+
+
+def _cards(listing: str) -> list[_Card]:
+    cards: list[_Card] = []
+    for line in listing.splitlines():
+        if found := _GPU.match(line):
+            cards.append(_Card(Gpu(found["uuid"], found["name"]), []))
+        elif cards and (found := _INSTANCE.match(line)):
+            cards[-1].instances.append(Gpu(found["uuid"], f"{cards[-1].gpu.name} {found['name']}"))
+    return cards

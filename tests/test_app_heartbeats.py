@@ -1,10 +1,7 @@
 """A worker is dead when its beat stands still while the database is within reach; nothing else makes it look so."""
 
 from app.database import Database
-from app.devices import Gpu, device, gpus, places
 from app.heartbeats import Heartbeats, Watch
-
-H100 = [Gpu(f"GPU-{letter}", "NVIDIA H100") for letter in "abcd"]
 
 
 def test_a_beat_that_stands_still_for_the_dead_time_is_dead() -> None:
@@ -51,17 +48,3 @@ def test_beats_are_counted_until_the_worker_leaves_or_is_buried(database: Databa
     heartbeats.leave("host/0")
     assert not heartbeats.beat("host/0")
     assert heartbeats.counts() == {"host/1": 0}
-
-
-def test_each_worker_has_its_own_gpus() -> None:
-    assert (places(H100, 1), places(H100, 2), places(H100, 8), places([], 1)) == (4, 2, 1, None)
-    second = device(H100, slot=1, per_worker=1)
-    assert (second.name, second.environment) == ("NVIDIA H100", {"CUDA_VISIBLE_DEVICES": "GPU-b"})
-    pair = device(H100, slot=1, per_worker=2)
-    assert (pair.name, pair.environment) == ("2 × NVIDIA H100", {"CUDA_VISIBLE_DEVICES": "GPU-c,GPU-d"})
-    assert device([], slot=3, per_worker=1) == ("CPU", {})
-
-
-def test_a_machine_without_nvidias_driver_has_no_gpus() -> None:
-    assert gpus({"PATH": ""}) == []
-    assert gpus({"JAX_PLATFORMS": "cpu"}) == []
