@@ -77,7 +77,20 @@ def held(settings: Settings, *, alone: bool = False) -> Iterator[None]:
         except BlockingIOError:
             user = "a service runs" if alone else "inkling restore works"
             raise BackupError(f"{user} in {folder}; try again when it has ended") from None
+        if not alone:
+            _check_no_restore_was_broken_off(settings)
         yield
+
+
+def _check_no_restore_was_broken_off(settings: Settings) -> None:
+    for copy in map(_unfinished, _files(settings)):
+        if copy.exists():
+            raise BackupError(f"{copy} is left of a restore that was broken off; empty the folder and restore again")
+
+
+def _unfinished(file: Path) -> Path:
+    """What a restore writes before it renames it."""
+    return file.with_name(f".{file.name}.unfinished")
 
 
 def _is_postgresql(settings: Settings) -> bool:
@@ -105,13 +118,20 @@ def _back_up(files: list[Path], folder: Path) -> None:
 
 
 def _restore(folder: Path, files: list[Path]) -> None:
-    """A restore that is broken off leaves no file of the service's."""
-    copies = [file.with_name(f".{file.name}.unfinished") for file in files]
-    for name, copy in zip(NAMES, copies, strict=True):
-        with closing(sqlite3.connect(f"{(folder / name).absolute().as_uri()}?mode=ro", uri=True)) as source:
-            _copy(source, copy)
-    for copy, file in zip(copies, files, strict=True):
-        copy.rename(file)
+    """A restore that fails leaves no file; one whose process is killed, a copy by which that is recognised."""
+    copies = [_unfinished(file) for file in files]
+    renamed: list[Path] = []
+    try:
+        for name, copy in zip(NAMES, copies, strict=True):
+            with closing(sqlite3.connect(f"{(folder / name).absolute().as_uri()}?mode=ro", uri=True)) as source:
+                _copy(source, copy)
+        for copy, file in zip(copies, files, strict=True):
+            copy.rename(file)
+            renamed.append(file)
+    except BaseException:
+        for file in (*renamed, *copies):
+            file.unlink(missing_ok=True)
+        raise
 
 
 def _open(file: Path) -> sqlite3.Connection:

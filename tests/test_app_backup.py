@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.backup import NAMES, BackupError, back_up, held, restore
+from app.backup import LOCK, NAMES, BackupError, back_up, held, restore
 from app.settings import Settings
 from tests.drawings import draw, encoded
 from tests.processes import ROOT, Service, serving
@@ -120,6 +120,42 @@ def test_what_is_no_backup_is_not_restored(tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="the restore failed: file is not a database"):
         restore(settings, saved)
     assert not list(settings.data_dir.glob("*.db"))
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_restore_that_fails_at_its_end_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: int
+) -> None:
+    settings, saved = Settings(data_dir=tmp_path / "data"), a_backup(tmp_path)
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name == f".{NAMES[broken]}.unfinished":
+            raise OSError("the disk is full")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(BackupError, match="the restore failed: the disk is full"):
+        restore(settings, saved)
+    assert [path.name for path in settings.data_dir.iterdir()] == [LOCK]
+
+
+def test_a_restore_that_was_killed_between_its_files_is_recognised(tmp_path: Path) -> None:
+    settings, saved = Settings(data_dir=tmp_path / "data"), a_backup(tmp_path)
+    restore(settings, saved)
+    copy = settings.data_dir / f".{NAMES[1]}.unfinished"
+    (settings.data_dir / NAMES[1]).rename(copy)
+    refused = inkling(settings.data_dir, "worker")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith(f"{copy} is left of a restore that was broken off")
+
+
+def a_backup(tmp_path: Path) -> Path:
+    for name in NAMES:
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            connection.execute("CREATE TABLE runs (run INTEGER PRIMARY KEY)")
+    back_up(Settings(data_dir=tmp_path), tmp_path / "saved")
+    return tmp_path / "saved"
 
 
 def test_no_service_starts_while_a_backup_is_restored(tmp_path: Path) -> None:
