@@ -3,12 +3,17 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Literal, NamedTuple
 
-from fastapi.sse import ServerSentEvent
+from fastapi.sse import format_sse_event
+from starlette.responses import StreamingResponse
+from starlette.types import Send
 
 from app.database import RETRY_SECONDS, UNAVAILABLE
+
+KEEP_ALIVE_SECONDS = 15.0
+MAX_EVENTS = 1_000  # that a watcher is given at once: what it lacks of a long run is megabytes
 
 
 class Event(NamedTuple):
@@ -17,12 +22,30 @@ class Event(NamedTuple):
     offset: int
     kind: Literal["progress", "epoch"]
     data: dict[str, Any]
-    message: ServerSentEvent  # written once for all who watch
+    message: bytes  # rendered once for all who watch
 
 
 def _event(offset: int, kind: Literal["progress", "epoch"], data: dict[str, Any]) -> Event:
-    message = ServerSentEvent(event=kind, id=str(offset), raw_data=json.dumps(data))
+    message = format_sse_event(event=kind, data_str=json.dumps(data), id=str(offset))
     return Event(offset, kind, data, message)
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events, rendered already.
+
+    FastAPI's own response for them renders each event for each watcher, and hands it over in a write of its own.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, messages: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(messages, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self._messages = messages
+
+    async def stream_response(self, send: Send) -> None:
+        """Whoever leaves is no longer counted as a watcher."""
+        async with contextlib.aclosing(self._messages):
+            await super().stream_response(send)
 
 
 class Feed:
@@ -35,19 +58,24 @@ class Feed:
         self._ended = False
         self._news = asyncio.Event()
         self._reading = asyncio.create_task(self._keep_reading(read))
+        self._waking = asyncio.create_task(self._keep_waking())
 
-    async def follow(self, offset: int) -> AsyncIterator[Event]:
+    async def follow(self, offset: int) -> AsyncGenerator[list[Event], None]:
+        """All that the watcher lacks, each time that there is something; nothing, where nothing came for a while."""
         while offset < len(self._events) or not self._ended:
-            for event in self._events[offset:]:
-                yield event
-                offset += 1
-            if offset >= len(self._events) and not self._ended:  # behind the end: a reader may be ahead of this process
+            if events := self._events[offset : offset + MAX_EVENTS]:
+                yield events
+                offset += len(events)
+            elif not self._ended:  # behind the end: a reader may be ahead of this process
                 await self._news.wait()
+                if offset >= len(self._events) and not self._ended:
+                    yield []
         with contextlib.suppress(asyncio.CancelledError):
             await self._reading  # raises what ended the reading early
 
     def close(self) -> None:
         self._reading.cancel()
+        self._waking.cancel()
 
     async def _keep_reading(self, read: Callable[[int], AsyncIterator[Any]]) -> None:
         try:
@@ -55,6 +83,7 @@ class Feed:
                 await self._read(read(len(self._events)))
         finally:
             self._ended = True
+            self._waking.cancel()
             self._announce()
 
     async def _read(self, values: AsyncIterator[Any]) -> None:
@@ -66,6 +95,14 @@ class Feed:
             self._ended = True
         except UNAVAILABLE:
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _keep_waking(self) -> None:
+        """Whose connection idles may lose it to a proxy."""
+        while True:
+            seen = len(self._events)
+            await asyncio.sleep(KEEP_ALIVE_SECONDS)
+            if len(self._events) == seen:
+                self._announce()
 
     def _announce(self) -> None:
         self._news.set()

@@ -7,7 +7,8 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -176,15 +177,16 @@ class Jobs:
         """The user who asked for it."""
         return (await self._status(run)).authenticated_user
 
-    async def events(self, run: str, *, offset: int = 0) -> AsyncIterator[Event]:
-        """The run's progress from an offset on, as it is written, until the run ends."""
+    async def events(self, run: str, *, offset: int = 0) -> AsyncGenerator[list[Event], None]:
+        """The run's progress from an offset on, as it is written, until the run ends; nothing, now and then."""
         feed = self._feeds.get(run)
         if feed is None:
             feed = self._feeds[run] = Feed(lambda first: self._read_stream(run, first))
         feed.watchers += 1
         try:
-            async for event in feed.follow(offset):
-                yield event
+            async with aclosing(feed.follow(offset)) as following:
+                async for events in following:
+                    yield events
         finally:
             feed.watchers -= 1
             if feed.watchers == 0:
@@ -236,8 +238,8 @@ class Jobs:
     async def _replay(self, run: str) -> dict[str, Any]:
         """The snapshot of a run whose worker could save no last one, from its whole stream."""
         snapshot = await self._snapshot(run)
-        async for event in self.events(run):
-            add_event(snapshot, event.kind, event.data)
+        async for event in self._read_stream(run, 0):
+            add_event(snapshot, event["kind"], event["data"])
         return snapshot
 
 

@@ -1,15 +1,17 @@
 """/train: request, list, watch and cancel runs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from app.dependencies import ExistingRun, JobsDep, RunId, SettingsDep
 from app.errors import describe
-from app.jobs import run_id_of
+from app.feeds import EventStream
+from app.jobs import Jobs, run_id_of
 from app.line import Priority
 from app.schemas import DryRun, LayerSummary, Run, RunList
 from app.users import UserDep, may_change, require_priority
@@ -89,7 +91,24 @@ async def read_run(run: ExistingRun) -> Run:
     return run
 
 
-@router.get("/{run}/events", response_class=EventSourceResponse, responses=describe(404))
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "Its offset in the run's stream; `end` has none", "examples": ["41"]},
+        "event": {"type": "string", "enum": ["progress", "epoch", "end"]},
+        "data": {"type": "string", "description": "A JSON object", "examples": ['{"state": "succeeded"}']},
+    },
+}
+_EVENTS = {"content": {"text/event-stream": {"itemSchema": _EVENT}}}
+
+
+@router.get(
+    "/{run}/events",
+    status_code=HTTPStatus.OK,
+    response_class=EventStream,
+    responses={200: _EVENTS, **describe(404)},
+)
 async def watch_run(
     existing: ExistingRun,
     jobs: JobsDep,
@@ -97,17 +116,22 @@ async def watch_run(
         int | None,
         Header(ge=-1, le=2**31, description="Offset of the last event that was received", examples=[41]),
     ] = None,
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """The run as it trains: `progress` and `epoch` events from its start, or behind Last-Event-ID, then one `end`."""
-    offset = first = 0 if last_event_id is None else last_event_id + 1
-    async for event in jobs.events(existing.id, offset=first):
-        yield event.message
-        offset = event.offset + 1
+    return EventStream(_watch(jobs, existing, 0 if last_event_id is None else last_event_id + 1))
+
+
+async def _watch(jobs: Jobs, run: Run, offset: int) -> AsyncGenerator[bytes, None]:
+    """What a watcher lacks in one write, however many events that are."""
+    async with aclosing(jobs.events(run.id, offset=offset)) as following:
+        async for events in following:
+            yield b"".join(event.message for event in events) or KEEPALIVE_COMMENT
+            offset += len(events)
     if offset == 0:  # the stream of a run that ended long ago is not kept
-        for epoch in existing.history:
-            yield ServerSentEvent(event="epoch", data=epoch)
-    if end := await jobs.end(existing.id):
-        yield ServerSentEvent(event="end", data=end)
+        for epoch in run.history:
+            yield format_sse_event(event="epoch", data_str=epoch.model_dump_json())
+    if end := await jobs.end(run.id):
+        yield format_sse_event(event="end", data_str=end.model_dump_json())
 
 
 @router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(401, 403, 404, 409))
