@@ -82,6 +82,11 @@ class RunEndedError(ConflictError):
         super().__init__(f"run {run} has ended ({state}); only a queued or running one can be cancelled")
 
 
+class RunActiveError(ConflictError):
+    def __init__(self, run: str, state: str) -> None:
+        super().__init__(f"run {run} is {state}; cancel it first, only one that has ended can be deleted")
+
+
 class ModelInUseError(ConflictError):
     def __init__(self, model: str, alias: str) -> None:
         super().__init__(f"model {model} is {alias!r}; point the alias to another model first")

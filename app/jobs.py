@@ -10,13 +10,14 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, NamedTuple
 
 from dbos import DBOSClient, WorkflowSerializationFormat, WorkflowStatus
 
 from app.checkpoints import Checkpoints
-from app.database import UNAVAILABLE, Database, queue_url
-from app.errors import QueueFullError, RunEndedError, RunNotFoundError, TooManyRunsError
+from app.database import UNAVAILABLE, Database, persisting, queue_url
+from app.errors import QueueFullError, RunActiveError, RunEndedError, RunNotFoundError, TooManyRunsError
 from app.feeds import Event, Feed
 from app.heartbeats import Heartbeats
 from app.line import Place, Priority, expected_waits, in_order, next_rank
@@ -130,10 +131,19 @@ class Jobs:
             raise QueueFullError(len(waiting))
 
     async def enqueue_first(self, spec: TrainSpec) -> None:
-        """Queues a run unless one is under way; API processes that start together queue a single one."""
-        statuses = await self._client.list_workflows_async(name=WORKFLOW, load_input=False)
-        if not any(_state(status) in _ACTIVE for status in statuses):
-            await self.enqueue(spec, run=f"first-{len(statuses)}")
+        """Queues a run unless one is under way, however long the database takes to come.
+
+        API processes that start together queue a single one.
+        """
+        await persisting(lambda: self._enqueue_first(spec))
+
+    def _enqueue_first(self, spec: TrainSpec) -> None:
+        statuses = self._client.list_workflows(name=WORKFLOW, load_input=False)
+        if any(_state(status) in _ACTIVE for status in statuses):
+            return
+        taken = {status.workflow_id for status in statuses}
+        run = next(name for number in count() if (name := f"first-{number}") not in taken)
+        self._enqueue(spec, NOBODY, "normal", run)
 
     async def run(self, run: str) -> Run:
         status = await self._status(run)
@@ -165,13 +175,22 @@ class Jobs:
         if state not in _ACTIVE:
             raise RunEndedError(run, state)
         if not await asyncio.to_thread(self._registry.renounce, run):
-            raise RunEndedError(run, RunState.SUCCEEDED)
+            whole = await asyncio.to_thread(self._registry.published, run)
+            raise RunEndedError(run, RunState.SUCCEEDED if whole else RunState.FAILED)
         await self._client.cancel_workflow_async(run)
         await asyncio.to_thread(self._checkpoints.delete, run)
         cancelled = await self.run(run)
         if cancelled.state != RunState.CANCELLED:
             raise RunEndedError(run, cancelled.state)
         return cancelled
+
+    async def delete(self, run: str) -> None:
+        """Forgets an ended run, with its events and its checkpoint; its model stays. Raises RunActiveError."""
+        state = _state(await self._status(run))
+        if state in _ACTIVE:
+            raise RunActiveError(run, state)
+        await self._client.delete_workflow_async(run)
+        await asyncio.to_thread(self._checkpoints.delete, run)
 
     async def owner(self, run: str) -> str | None:
         """The user who asked for it."""

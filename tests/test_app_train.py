@@ -166,6 +166,30 @@ def test_a_queued_run_has_its_position_and_can_be_cancelled(service: Service) ->
     assert service.ended(second)["state"] == "cancelled"
 
 
+def test_an_ended_run_can_be_deleted_and_its_model_stays(service: Service) -> None:
+    run = service.ended(service.train(**SMALL_SPEC))
+    path = f"/train/{run['id']}"
+    deleted = service.http.delete(path)
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    for method, gone in (("GET", path), ("GET", f"{path}/events"), ("POST", f"{path}/cancel"), ("DELETE", path)):
+        assert service.http.request(method, gone).status_code == 404
+    assert run["id"] not in [item["id"] for item in service.get("/train")["runs"]]
+    assert service.get(f"/models/{run['model']}")["run"] == run["id"]
+
+
+def test_only_an_ended_run_can_be_deleted(service: Service) -> None:
+    running = service.train(**LONG_SPEC)
+    service.wait_for_state(running, "running")
+    queued = service.train(**SMALL_SPEC)
+    for run, state in ((running, "running"), (queued, "queued")):
+        refused = service.http.delete(f"/train/{run}")
+        assert (refused.status_code, f"is {state}; cancel it first" in refused.json()["detail"]) == (409, True)
+    service.http.post(f"/train/{running}/cancel")
+    assert service.http.delete(f"/train/{running}").status_code == 204  # while its trainer may still be ending
+    assert service.ended(queued)["state"] == "succeeded"
+    assert running not in [item["id"] for item in service.get("/train")["runs"]]
+
+
 def test_runs_are_listed_newest_first_in_pages(service: Service, run: dict[str, Any]) -> None:
     runs = service.get("/train?limit=100")["runs"]
     assert [item["created_at"] for item in runs] == sorted((item["created_at"] for item in runs), reverse=True)

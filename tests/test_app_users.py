@@ -39,6 +39,7 @@ def test_changing_anything_needs_a_key(keyed: Service, headers: dict[str, str]) 
     for method, path, body in (
         ("POST", "/train", SMALL_SPEC),
         ("POST", f"/train/{run}/cancel", None),
+        ("DELETE", f"/train/{run}", None),
         ("PUT", "/models/default", {"model": model}),
         ("DELETE", f"/models/{model}", None),
     ):

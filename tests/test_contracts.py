@@ -1,6 +1,7 @@
 """Promises about the project as a whole: its arrows, its documents, its lock, its compose file."""
 
 import ast
+import inspect
 import os
 import re
 import shutil
@@ -12,6 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from dbos import DBOS, _dbos
+from dbos._core import ActiveWorkflowById
+from dbos._schemas.system_database import SystemSchema
+from dbos._sys_db import SystemDatabase
 
 from app.main import create_app
 from app.settings import Settings
@@ -117,6 +122,24 @@ def test_a_worker_does_without_jax() -> None:
     """130 MB and a second for every worker; it is the trainer that needs it."""
     command = [sys.executable, "-c", "import sys, app.worker; sys.exit('jax' in sys.modules)"]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
+def test_what_is_used_of_dbos_beyond_its_public_interface_is_there() -> None:
+    """`app.claims` does; another version of DBOS may have it otherwise."""
+    arguments = {
+        _dbos._get_dbos_instance: [],
+        DBOS._recover_pending_workflows: ["executor_ids"],
+        SystemDatabase._now_ms_sql: ["self"],
+        ActiveWorkflowById.activeList: ["self"],
+    }
+    for function, names in arguments.items():
+        assert list(inspect.signature(function).parameters) == names, function
+    private = {"_sys_db": DBOS, "_active_workflows_set": DBOS, "engine": SystemDatabase, "tables": SystemDatabase}
+    for name, owner in private.items():
+        assert hasattr(owner, name) or f"self.{name}" in inspect.getsource(owner), name
+    columns = {"workflow_uuid", "status", "executor_id", "recovery_attempts", "owner_xid", "started_at_epoch_ms"}
+    assert columns | {"completed_at"} <= set(SystemSchema.workflow_status.c.keys())
+    assert "workflow_uuid" in SystemSchema.streams.c
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:

@@ -139,3 +139,10 @@ async def cancel_run(run: RunId, user: UserDep, jobs: JobsDep, settings: Setting
     """Ends a queued or running run; what it has reported so far is kept. Where keys are set, one's own."""
     may_change(user, await jobs.owner(run), settings)
     return await jobs.cancel(run)
+
+
+@router.delete("/{run}", status_code=HTTPStatus.NO_CONTENT, responses=describe(401, 403, 404, 409))
+async def delete_run(run: RunId, user: UserDep, jobs: JobsDep, settings: SettingsDep) -> None:
+    """Removes an ended run and its events; the model that it published stays. Where keys are set, one's own."""
+    may_change(user, await jobs.owner(run), settings)
+    await jobs.delete(run)

@@ -1,0 +1,119 @@
+"""The API's side of the queue where its database comes and goes, and what is left of a run that was deleted."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from app.checkpoints import Checkpoints
+from app.database import Database
+from app.jobs import Jobs
+from app.line import Priority
+from app.registry import Registry
+from app.schemas import RunState
+from app.settings import Settings
+from model.spec import TrainSpec
+from tests.models import FIRST_RUN, FirstModel
+from tests.processes import SMALL_SPEC, serving
+from tests.test_app_registry import PARAMETERS, SPEC, evaluation
+
+AWAY = sa.exc.OperationalError("SELECT", {}, Exception("the server closed the connection"))
+
+
+class Interrupted(Jobs):
+    """Loses its database while it queues a run, once, and whenever it reads a stream."""
+
+    broken = True
+
+    def _enqueue(self, spec: TrainSpec, user: str, priority: Priority, run: str) -> None:
+        if self.broken:
+            self.broken = False
+            raise AWAY
+        super()._enqueue(spec, user, priority, run)
+
+    async def _read_stream(self, run: str, offset: int) -> AsyncIterator[Any]:  # type: ignore[override]
+        raise AWAY
+        yield
+
+
+@pytest.fixture
+def jobs(database: Database, database_url: str) -> Iterator[Interrupted]:
+    jobs = Interrupted(database, Registry(database), Settings(database_url=database_url))
+    yield jobs
+    jobs.close()
+
+
+def test_the_first_run_is_queued_though_the_database_was_away(jobs: Interrupted) -> None:
+    async def start() -> None:
+        await jobs.enqueue_first(SPEC)
+        await jobs.enqueue_first(SPEC)
+        assert [run.id for run in (await jobs.runs(limit=10, offset=0)).runs] == ["first-0"]
+
+    asyncio.run(start())
+
+
+def test_a_first_run_that_was_deleted_leaves_its_name_to_no_other_that_is_there(jobs: Interrupted) -> None:
+    async def start() -> None:
+        for _ in range(2):
+            await jobs.enqueue_first(SPEC)
+            await jobs.cancel((await jobs._read_line()).waiting[0].run)
+        await jobs.delete("first-0")
+        await jobs.enqueue_first(SPEC)
+        runs = (await jobs.runs(limit=10, offset=0)).runs
+        assert {run.id: run.state for run in runs} == {"first-0": RunState.QUEUED, "first-1": RunState.CANCELLED}
+
+    jobs._replay = jobs._snapshot  # type: ignore[method-assign]  # its streams cannot be read
+    asyncio.run(start())
+
+
+def test_a_look_at_a_cancelled_run_does_not_wait_for_a_database_that_is_away(jobs: Interrupted) -> None:
+    async def look() -> None:
+        await jobs.enqueue_first(SPEC)
+        await jobs._client.cancel_workflow_async("first-0")
+        with pytest.raises(sa.exc.OperationalError):
+            await jobs.run("first-0")
+
+    asyncio.run(look())
+
+
+def test_nothing_but_its_model_is_left_of_a_run_that_was_deleted(tmp_path: Path, with_model: FirstModel) -> None:
+    queue = with_model(tmp_path) / "queue.db"
+    assert len(tables_with(queue, FIRST_RUN)) > 2
+    with serving(tmp_path, "api") as service, closing(Database(f"sqlite:///{tmp_path / 'inkling.db'}")) as database:
+        checkpoints = Checkpoints(database)
+        checkpoints.save(FIRST_RUN, checkpoints.begin(FIRST_RUN), b"left")
+        assert service.http.delete(f"/train/{FIRST_RUN}").status_code == 204
+        assert service.get("/models/default")["run"] == FIRST_RUN
+        assert service.http.get(f"/train/{FIRST_RUN}").status_code == 404
+        assert service.get("/train")["runs"] == []
+        assert checkpoints.runs() == []
+    assert tables_with(queue, FIRST_RUN) == []
+
+
+def tables_with(queue: Path, run: str) -> list[str]:
+    """The queue's tables that know of the run."""
+    with closing(sqlite3.connect(queue)) as connection:
+        keyed = "SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE c.name = 'workflow_uuid'"
+        names = [name for (name,) in connection.execute(f"{keyed} AND m.type = 'table'")]
+        known = "SELECT count(*) FROM {} WHERE workflow_uuid = ?"
+        return [name for name in names if connection.execute(known.format(name), (run,)).fetchone()[0]]
+
+
+@pytest.mark.parametrize(("diverged", "state"), [(False, "succeeded"), (True, "failed")])
+def test_a_run_that_has_published_its_model_says_how_it_ends_when_it_is_cancelled(
+    tmp_path: Path, with_model: FirstModel, diverged: bool, state: str
+) -> None:
+    with (
+        serving(with_model(tmp_path), "api") as service,
+        closing(Database(f"sqlite:///{tmp_path / 'inkling.db'}")) as database,
+    ):
+        run = service.train(**SMALL_SPEC)
+        attempt = Checkpoints(database).begin(run)
+        Registry(database).publish(run, SPEC, PARAMETERS, evaluation(0.5), None, attempt=attempt, diverged=diverged)
+        refused = service.http.post(f"/train/{run}/cancel")
+        assert (refused.status_code, f"has ended ({state})" in refused.json()["detail"]) == (409, True), refused.text
