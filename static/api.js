@@ -16,7 +16,7 @@
  *   created_at: string, started_at: string | null, ended_at: string | null, worker: Worker | null, spec: TrainSpec,
  *   progress: Progress | null, model: string | null, error: string | null}} RunSummary */
 /** @typedef {RunSummary & {history: EpochReport[]}} Run */
-/** @typedef {{id: string, name: string, run: string, created_at: string, parameters: number, aliases: string[], pinned: boolean,
+/** @typedef {{id: string, name: string, description: string, run: string | null, created_at: string, parameters: number, aliases: string[], pinned: boolean,
  *   scores: {loss: number, accuracy: number, validation_loss: number | null, validation_accuracy: number | null}}} Model */
 /** @typedef {{layer: number, type: string, size: number, shape: number[], low: number, high: number, values: string}} LayerActivations */
 /** @typedef {{digit: number, confidence: number, probabilities: number[], is_digit: boolean, model: string,
@@ -24,6 +24,10 @@
 /** @typedef {"seen" | "saliency" | "activations"} Included */
 /** What was read: one digit, and then there is no number, or several from left to right.
  * @typedef {{number: string | null, digits: Prediction[]}} Reading */
+/** @typedef {{models: Model[], differences: {field: string, values: unknown[]}[],
+ *   per_class: {digit: number, precision: number[], recall: number[], f1: number[]}[]}} Comparison  values in the models' order */
+/** @typedef {{model: string | null, share: number, shadow: boolean, answered: number, compared: number, agreed: number}} Candidate */
+/** @typedef {{model: string | null, share?: number, shadow?: boolean}} CandidateChoice */
 /** @typedef {{confidence: number | null, accuracy: number | null, count: number}} CalibrationBin */
 /** @typedef {{model: string, loss: number, accuracy: number,
  *   per_class: {digit: number, precision: number, recall: number, f1: number, support: number}[],
@@ -36,6 +40,8 @@
  *   onEnd: () => void, onConnection: (connected: boolean) => void}} RunListener  `offset`: the event's place in the run's */
 
 const PATIENCE_MS = 30_000;
+const UPLOAD_PATIENCE_MS = 120_000;
+const MODELS_PER_PAGE = 100;
 const RECONNECT_MS = 3_000;
 const LOST_MS = 5_000;
 
@@ -86,8 +92,39 @@ export const run = (id) => request(`/train/${encodeURIComponent(id)}`);
 /** @param {string} id @returns {Promise<Run>} */
 export const cancel = (id) => request(`/train/${encodeURIComponent(id)}/cancel`, { method: "POST" });
 
-/** @returns {Promise<Model[]>} */
-export const models = async () => (await request("/models")).models;
+/** All of them, newest first. @returns {Promise<Model[]>} */
+export async function models() {
+  /** @type {Model[]} */
+  const found = [];
+  for (let offset = 0; offset !== null; ) {
+    const page = await request(`/models?limit=${MODELS_PER_PAGE}&offset=${offset}`);
+    found.push(...page.models);
+    offset = page.next_offset ?? null;
+  }
+  return found;
+}
+
+/** @param {string} id @param {{name: string, description: string}} change @returns {Promise<Model>} */
+export const changeModel = (id, change) => request(`/models/${encodeURIComponent(id)}`, json("PATCH", change));
+
+/** @param {Blob} file  safetensors @param {string} name @returns {Promise<Model>} */
+export const uploadModel = (file, name) =>
+  request(`/models?${new URLSearchParams({ name })}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/octet-stream" },
+    body: file,
+    signal: AbortSignal.timeout(UPLOAD_PATIENCE_MS),
+  });
+
+/** @param {string[]} ids @returns {Promise<Comparison>} */
+export const compareModels = (ids) =>
+  request(`/models/compare?${new URLSearchParams(ids.map((id) => ["models", id]))}`);
+
+/** The model that is tried beside the default. @returns {Promise<Candidate>} */
+export const candidate = () => request("/models/candidate");
+
+/** @param {CandidateChoice} choice @returns {Promise<Candidate>} */
+export const tryCandidate = (choice) => request("/models/candidate", json("PUT", choice));
 
 /** @param {string} id @returns {Promise<void>} */
 export const deleteModel = (id) => request(`/models/${encodeURIComponent(id)}`, { method: "DELETE" });

@@ -5,8 +5,14 @@ import { contextOf } from "./painting.js";
 /** @typedef {import("./api.js").LayerActivations} LayerActivations */
 
 const CELL = 8;
+/** In numbers: how many stand beside each other at most. */
+const WIDTH = 432;
 const COLUMNS = 16;
 const UNIT_COLUMNS = 32;
+/** In pixels of the page: how large a number is, and all of them together. */
+const LARGEST_CHANNEL_CELL = 4;
+const UNIT_CELL = 10;
+const SHOWN_WIDTH = 864;
 
 /**
  * Ink in the canvas' own colour.
@@ -55,9 +61,11 @@ export function paintLayer(canvas, { shape, values }) {
   const bytes = Uint8Array.from(atob(values), (character) => character.charCodeAt(0));
   const [count, height, width] = [shape[0], shape[1] ?? 1, shape[2] ?? 1];
   const gap = shape.length === 1 ? 0 : 1;
-  const columns = Math.min(count, gap ? COLUMNS : UNIT_COLUMNS);
+  const columns = Math.min(count, gap ? Math.min(COLUMNS, Math.floor(WIDTH / (width + gap))) : UNIT_COLUMNS);
   canvas.width = columns * (width + gap) - gap;
   canvas.height = Math.ceil(count / columns) * (height + gap) - gap;
+  const cell = gap ? Math.min(LARGEST_CHANNEL_CELL, Math.floor(SHOWN_WIDTH / canvas.width)) : UNIT_CELL;
+  canvas.style.inlineSize = `${canvas.width * cell}px`;
   const context = contextOf(canvas);
   context.fillStyle = getComputedStyle(canvas).color;
   bytes.forEach((value, index) => {

@@ -3,6 +3,8 @@
 import { problemOf, run, useKeys } from "./api.js";
 import { Answer } from "./answer.js";
 import { Boxes } from "./boxes.js";
+import { CandidateTrial } from "./candidate.js";
+import { Comparison } from "./comparison.js";
 import { find } from "./dom.js";
 import { DrawingBoard } from "./drawing.js";
 import { KeyDialog } from "./key.js";
@@ -14,6 +16,7 @@ import { RunList } from "./run-list.js";
 import { isActive, RunView } from "./run-view.js";
 import { offerSamples } from "./samples.js";
 import { TrainerForm } from "./trainer-form.js";
+import { Upload } from "./upload.js";
 import { Why } from "./why.js";
 
 /** @typedef {import("./api.js").Problem} Problem */
@@ -36,7 +39,16 @@ const models = new Models(find(document, "#trained", HTMLElement), {
   deletion: find(document, "#deletion", HTMLDialogElement),
   onReport: (model) => report.open(model),
   onAnswering: () => readiness.isReady && recogniser.ask(true),
+  onModels: (all) => {
+    comparison.offer(all);
+    candidate.offer(all);
+    tools.hidden = all.length === 0;
+  },
 });
+const tools = find(document, "#model-tools", HTMLElement);
+const comparison = new Comparison(find(tools, "#comparing", HTMLElement));
+const candidate = new CandidateTrial(find(tools, "#candidate", HTMLDetailsElement), () => models.refresh());
+new Upload(find(tools, "#upload", HTMLElement), () => models.refresh());
 
 const board = new DrawingBoard(find(document, "#drawing", HTMLElement), (finished) => {
   if (board.canvas.isBlank) forget();

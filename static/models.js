@@ -3,6 +3,8 @@
 import { deleteModel, downloadAddress, makeDefault, models, problemOf } from "./api.js";
 import { element, find, say } from "./dom.js";
 import * as format from "./format.js";
+import { offer, titleOf } from "./model-choice.js";
+import { ModelEditor } from "./model-editor.js";
 
 /** @typedef {import("./api.js").Model} Model */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
@@ -21,13 +23,15 @@ export class Models {
   /**
    * @param {HTMLElement} root
    * @param {{answering: HTMLSelectElement, deletion: HTMLDialogElement, onReport: (model: Model) => void,
-   *   onAnswering: () => void}} options  `onAnswering`: another model answers the canvas now
+   *   onAnswering: () => void, onModels: (models: Model[]) => void}} options  `onAnswering`: another model answers the
+   *   canvas now; `onModels`: there are others, or something about them has changed
    */
   constructor(root, options) {
     this.options = options;
     this.table = find(root, "#models", HTMLTableElement);
     this.empty = find(root, ".models-empty", HTMLElement);
     this.message = find(root, ".models-message", HTMLElement);
+    this.editor = new ModelEditor((model, done) => this.#endEditing(model, done));
     options.answering.addEventListener("change", () => options.onAnswering());
   }
 
@@ -73,9 +77,13 @@ export class Models {
     const focused = body.querySelector(":focus")?.closest("tr")?.dataset.model;
     this.table.hidden = this.#models.length === 0;
     this.empty.hidden = !this.table.hidden;
-    body.replaceChildren(...this.#models.map((model) => this.#row(model)));
-    if (focused) this.#focus(focused);
+    const isEditing = body.contains(document.activeElement?.closest(".editor") ?? null);
+    const edited = document.activeElement;
+    body.replaceChildren(...this.#models.flatMap((model) => this.#rows(model)));
+    if (isEditing && edited instanceof HTMLElement) edited.focus({ preventScroll: true });
+    else if (focused) this.#focus(focused);
     this.#offerAnswering();
+    this.options.onModels(this.#models);
   }
 
   /** @param {string} id */
@@ -86,26 +94,29 @@ export class Models {
 
   /** What tells a model from others of its name. @param {Model} model */
   #about({ id, run }) {
-    return this.#specs.get(run) ?? id;
+    return run === null ? `uploaded, ${id}` : (this.#specs.get(run) ?? id);
   }
 
   #offerAnswering() {
     const { answering, onAnswering } = this.options;
     const before = answering.value;
     const current = this.#models.find(({ aliases }) => aliases.includes("default"));
-    const options = this.#models.map((model) => element("option", { value: model.id }, titleOf(model)));
-    answering.replaceChildren(
-      element("option", { value: "" }, current ? `the default, ${titleOf(current)}` : "the default"),
-      ...options,
-    );
+    const title = current ? `the default, ${titleOf(current)}` : "the default";
+    offer(answering, this.#models, [element("option", { value: "" }, title)]);
     answering.value = this.find(before) ? before : "";
     if (answering.value !== before) onAnswering();
+  }
+
+  /** With the form below that edits it, if it is open. @param {Model} model */
+  #rows(model) {
+    return this.editor.isOpenFor(model) ? [this.#row(model), this.editor.row] : [this.#row(model)];
   }
 
   /** @param {Model} model */
   #row(model) {
     const isDefault = model.aliases.includes("default");
-    const badge = isDefault ? [" ", element("span", { class: "badge" }, titleOfDefault(model))] : [];
+    const badges = model.aliases.flatMap((alias) => [" ", badge(alias, model)]);
+    const description = model.description ? [element("span", { class: "model-description" }, model.description)] : [];
     const about = element("span", { class: "model-about", title: `model ${model.id}` }, this.#about(model));
     const failing = model.scores.accuracy < LEARNED_NOTHING ? [failure()] : [];
     return element(
@@ -115,8 +126,9 @@ export class Models {
         "th",
         { scope: "row", role: "rowheader" },
         element("span", { class: "model-name" }, model.name),
-        ...badge,
+        ...badges,
         about,
+        ...description,
         ...failing,
       ),
       cell("Test accuracy", format.percent(model.scores.accuracy)),
@@ -150,8 +162,22 @@ export class Models {
         "Download",
         element("span", { class: "visually-hidden" }, about),
       ),
+      action("Edit", (button) => this.#edit(model, button)),
       ...(isDefault ? [] : [action("Delete", () => this.#confirmDeletion(model))]),
     ];
+  }
+
+  /** @param {Model} model @param {HTMLButtonElement} button */
+  #edit(model, button) {
+    const row = button.closest("tr");
+    if (row) this.editor.open(model, row);
+  }
+
+  /** @param {Model} model @param {string} done */
+  async #endEditing(model, done) {
+    if (done) say(this.message, done, "good");
+    await this.refresh();
+    this.#focus(model.id);
   }
 
   /** @param {Model} model @param {HTMLButtonElement} button */
@@ -207,11 +233,9 @@ export class Models {
   }
 }
 
-/** @param {Model} model */
-const titleOf = ({ name, scores }) => `${name} (${format.percent(scores.accuracy)})`;
-
-/** @param {Model} model */
-const titleOfDefault = ({ pinned }) => (pinned ? "default, chosen by you" : "default");
+/** @param {string} alias @param {Model} model */
+const badge = (alias, { pinned }) =>
+  element("span", { class: "badge" }, alias === "default" && pinned ? "default, chosen by you" : alias);
 
 const failure = () =>
   element("span", { class: "model-failure" }, "learned nothing; try a smaller learning rate");

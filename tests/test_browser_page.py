@@ -171,6 +171,44 @@ def test_a_models_report_is_shown(page: Page) -> None:
     expect(page.locator("#report")).not_to_be_visible()
 
 
+def test_why_shows_the_ink_that_spoke_and_every_layer(page: Page) -> None:
+    why = page.locator("#why")
+    page.locator("#canvas").focus()
+    page.keyboard.press("3")
+    expect(page.locator("#digit")).to_have_text("3")
+    why.locator("summary").first.press("Enter")
+    expect(why.locator(".why-words")).to_contain_text(" spoke for the 3")
+    expect(page.locator("#saliency")).to_have_attribute("aria-label", re.compile("view of the 3"))
+    colors = page.locator("#saliency").evaluate(
+        "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size"
+    )
+    assert colors > 10
+    why.locator(".why-layers summary").press("Enter")
+    expect(why.locator(".layer-images canvas")).to_have_count(3)
+    expect(why.locator(".layer-images figure").last).to_contain_text("10 numbers")
+
+    page.locator("#canvas").press("4")
+    expect(why.locator(".why-words")).to_contain_text(" spoke for the 4")
+    page.locator("#clear").click()
+    expect(why.locator(".why-words")).to_be_hidden()
+    expect(why).to_contain_text("Draw a digit")
+
+
+def test_what_does_not_look_like_a_digit_is_said_with_the_nearest(page: Page) -> None:
+    def doubt(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json={**response.json(), "is_digit": False})
+
+    page.route("**/predict?*", doubt)
+    page.locator("#canvas").press("3")
+    answer = page.locator("#answer")
+    expect(answer).to_contain_text("This does not look like a digit. The nearest is a 3.")
+    expect(page.locator("#announcement")).to_have_text("This does not look like a digit. The nearest is a 3.")
+    page.unroute("**/predict?*")
+    page.locator("#canvas").press("4")
+    expect(answer).not_to_contain_text("does not look like")
+
+
 @pytest.fixture
 def keyed(context: BrowserContext, tmp_path: Path) -> Iterator[Page]:
     """The page of a service that trains for who has a key, two waiting runs a user; its worker is free."""

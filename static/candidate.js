@@ -1,0 +1,88 @@
+// @ts-check
+/** A model that is tried beside the default: on a share of the predictions, or in the shadow, where nobody sees it. */
+import { candidate, problemOf, tryCandidate } from "./api.js";
+import { find, say } from "./dom.js";
+import * as format from "./format.js";
+import { offer } from "./model-choice.js";
+
+/** @typedef {import("./api.js").Candidate} Tried */
+/** @typedef {import("./api.js").Model} Model */
+
+const LOOK_MS = 5_000;
+
+export class CandidateTrial {
+  #timer = 0;
+  /** @type {Model[]} */
+  #models = [];
+
+  /** @param {HTMLDetailsElement} root @param {() => void} onChange  another model is tried now, or none */
+  constructor(root, onChange) {
+    this.root = root;
+    this.onChange = onChange;
+    this.form = find(root, "form", HTMLFormElement);
+    this.choice = find(root, "select", HTMLSelectElement);
+    this.share = find(root, "[name=share]", HTMLInputElement);
+    this.shadow = find(root, "[value=shadow]", HTMLInputElement);
+    this.end = find(root, ".candidate-end", HTMLButtonElement);
+    this.message = find(root, ".message", HTMLElement);
+    this.state = find(root, ".candidate-state", HTMLElement);
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#choose({ model: this.choice.value, ...this.#way() });
+    });
+    this.end.addEventListener("click", () => this.#choose({ model: null }));
+    root.addEventListener("toggle", () => this.#look());
+  }
+
+  /** @param {Model[]} models */
+  offer(models) {
+    this.#models = models;
+    offer(this.choice, models.filter(({ aliases }) => !aliases.includes("default")));
+  }
+
+  #way() {
+    return this.shadow.checked ? { shadow: true } : { share: this.share.valueAsNumber / 100 };
+  }
+
+  /** As long as one looks on. */
+  async #look() {
+    clearTimeout(this.#timer);
+    if (!this.root.open) return;
+    try {
+      this.#show(await candidate());
+    } catch (cause) {
+      this.state.textContent = problemOf(cause).message;
+    }
+    this.#timer = setTimeout(() => this.#look(), LOOK_MS);
+  }
+
+  /** @param {import("./api.js").CandidateChoice} choice */
+  async #choose(choice) {
+    say(this.message, "");
+    try {
+      this.#show(await tryCandidate(choice));
+      this.onChange();
+    } catch (cause) {
+      say(this.message, problemOf(cause).message);
+    }
+  }
+
+  /** @param {Tried} tried */
+  #show(tried) {
+    this.end.hidden = tried.model === null;
+    const text = tried.model === null ? "No model is tried at the moment." : this.#describe(tried);
+    if (this.state.textContent !== text) this.state.textContent = text; // read out once
+  }
+
+  /** @param {Tried} tried */
+  #describe({ model, share, shadow, answered, compared, agreed }) {
+    const name = this.#models.find(({ id }) => id === model)?.name ?? model;
+    const way = shadow
+      ? `“${name}” sees every drawing in the default’s shadow`
+      : `“${name}” answers ${format.percent(share, 0)} of the drawings`;
+    const counted = `${format.count(answered)} so far`;
+    if (compared === 0) return `${way}, ${counted}.`;
+    const agreement = `${format.count(agreed)} of ${format.count(compared)} (${format.percent(agreed / compared, 1)})`;
+    return `${way}, ${counted}. It names the same digit as the default for ${agreement}.`;
+  }
+}

@@ -1,0 +1,119 @@
+// @ts-check
+/** Two models side by side. */
+import { compareModels, problemOf } from "./api.js";
+import { element, find, say } from "./dom.js";
+import * as format from "./format.js";
+import { offer } from "./model-choice.js";
+
+/** @typedef {import("./api.js").Comparison} Compared */
+/** @typedef {import("./api.js").Model} Model */
+/** @typedef {{head: string, values: string[], better?: number}} Row  `better`: the column of the better value; -1: neither */
+
+export class Comparison {
+  #asked = 0;
+
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    this.message = find(root, ".message", HTMLElement);
+    this.place = find(root, ".comparison", HTMLElement);
+    this.choices = [...root.querySelectorAll("select")];
+    find(root, "form", HTMLFormElement).addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#compare();
+    });
+  }
+
+  /** @param {Model[]} models */
+  offer(models) {
+    const untouched = this.choices.every(({ value }) => value === "");
+    for (const choice of this.choices) offer(choice, models);
+    if (untouched && models.length > 1) this.choices[1].selectedIndex = 1;
+  }
+
+  async #compare() {
+    this.#asked += 1;
+    const asked = this.#asked;
+    say(this.message, "Comparing …", "plain");
+    try {
+      const compared = await compareModels(this.choices.map(({ value }) => value));
+      if (asked === this.#asked) this.#show(compared);
+    } catch (cause) {
+      this.place.replaceChildren();
+      say(this.message, problemOf(cause).message);
+    }
+  }
+
+  /** @param {Compared} compared */
+  #show(compared) {
+    say(this.message, compared.differences.length ? "" : "They were trained in the same way.", "plain");
+    const head = ["", ...compared.models.map(({ name }) => name)];
+    this.place.replaceChildren(
+      element(
+        "table",
+        { class: "figures compared" },
+        element("thead", {}, element("tr", {}, ...head.map((name) => element("th", { scope: "col" }, name)))),
+        group("Scores on the test images", scores(compared.models)),
+        group("What is different about their training", compared.differences.map(difference)),
+        group("Share of each digit’s images that is named right", recalls(compared)),
+      ),
+    );
+  }
+}
+
+/** @param {string} title @param {Row[]} rows */
+function group(title, rows) {
+  if (rows.length === 0) return "";
+  const heading = element("tr", {}, element("th", { scope: "rowgroup", colspan: 3, class: "compared-group" }, title));
+  return element("tbody", {}, heading, ...rows.map(line));
+}
+
+/** @param {Row} row */
+function line({ head, values, better = -1 }) {
+  const cells = values.map((value, index) =>
+    index === better
+      ? element("td", { class: "is-better" }, value, element("span", { class: "visually-hidden" }, ", the better"))
+      : element("td", {}, value),
+  );
+  return element("tr", {}, element("th", { scope: "row" }, head), ...cells);
+}
+
+/** @param {Model[]} models @returns {Row[]} */
+function scores(models) {
+  const accuracies = models.map(({ scores: { accuracy } }) => accuracy);
+  const losses = models.map(({ scores: { loss } }) => loss);
+  const sizes = models.map(({ parameters }) => parameters);
+  return [
+    { head: "Accuracy", values: accuracies.map((share) => format.percent(share)), better: largest(accuracies) },
+    { head: "Loss", values: losses.map(format.loss), better: largest(losses.map((loss) => -loss)) },
+    { head: "Parameters", values: sizes.map(format.count), better: largest(sizes.map((size) => -size)) },
+  ];
+}
+
+/** @param {Compared} compared @returns {Row[]} */
+function recalls({ per_class: digits }) {
+  return digits.map(({ digit, recall }) => ({
+    head: String(digit),
+    values: recall.map((share) => format.percent(share)),
+    better: largest(recall),
+  }));
+}
+
+/** @param {{field: string, values: unknown[]}} different @returns {Row} */
+const difference = ({ field, values }) => ({
+  head: format.words(field.replace(/^spec\./, "")).replaceAll(".", " · "),
+  values: values.map(plain),
+});
+
+/** @param {unknown} value @returns {string} */
+function plain(value) {
+  if (value === null || value === undefined) return "–";
+  if (Array.isArray(value)) return value.map(plain).join(", ");
+  if (typeof value !== "object") return String(value);
+  return "type" in value ? format.layer(/** @type {import("./api.js").Layer} */ (value)) : JSON.stringify(value);
+}
+
+/** @param {number[]} values @returns {number}  the place of the one that is larger than all others; -1: there is none */
+function largest(values) {
+  const most = Math.max(...values);
+  return values.filter((value) => value === most).length === 1 ? values.indexOf(most) : -1;
+}
