@@ -79,10 +79,9 @@ export class CandidateTrial {
     const name = this.#models.find(({ id }) => id === model)?.name ?? model;
     const way = shadow
       ? `“${name}” sees every drawing in the default’s shadow`
-      : `“${name}” answers ${format.percent(share, 0)} of the drawings`;
-    const counted = `${format.count(answered)} so far`;
-    if (compared === 0) return `${way}, ${counted}.`;
-    const agreement = `${format.count(agreed)} of ${format.count(compared)} (${format.percent(agreed / compared, 1)})`;
-    return `${way}, ${counted}. It names the same digit as the default for ${agreement}.`;
+      : `“${name}” answers ${format.percent(share, 0)} of the drawings, ${format.count(answered)} so far`;
+    if (compared === 0) return `${way}.`;
+    const agreement = `${format.percent(agreed / compared, 1)} of ${format.count(compared)}`;
+    return `${way}. It names the same digit as the default for ${agreement} drawings.`;
   }
 }

@@ -53,7 +53,7 @@ export class Comparison {
         { class: "figures compared" },
         element("thead", {}, element("tr", {}, ...head.map((name) => element("th", { scope: "col" }, name)))),
         group("Scores on the test images", scores(compared.models)),
-        group("What is different about their training", compared.differences.map(difference)),
+        group("What is different about their training", trainings(compared.differences)),
         group("Share of each digit’s images that is named right", recalls(compared)),
       ),
     );
@@ -98,11 +98,38 @@ function recalls({ per_class: digits }) {
   }));
 }
 
-/** @param {{field: string, values: unknown[]}} different @returns {Row} */
-const difference = ({ field, values }) => ({
-  head: format.words(field.replace(/^spec\./, "")).replaceAll(".", " · "),
-  values: values.map(plain),
-});
+/** All that is different about a layer in one row. @param {Compared["differences"]} differences @returns {Row[]} */
+function trainings(differences) {
+  /** What each model's layer has of its own, by the layer's place. @type {Map<number, Record<string, unknown>[]>} */
+  const layers = new Map();
+  /** @type {Row[]} */
+  const others = [];
+  for (const { field, values } of differences) {
+    const [, place, name] = /^spec\.network\.(\d+)\.?(.*)$/.exec(field) ?? [];
+    if (place === undefined) others.push({ head: pathOf(field), values: values.map(plain) });
+    else collect(layers, Number(place), name, values);
+  }
+  const rows = [...layers].map(([place, own]) => ({ head: `layer ${place + 1}`, values: own.map(layerOf) }));
+  return [...others, ...rows];
+}
+
+/** @param {Map<number, Record<string, unknown>[]>} layers @param {number} place @param {string} name  empty: of the whole layer @param {unknown[]} values */
+function collect(layers, place, name, values) {
+  const own = layers.get(place) ?? values.map(() => ({}));
+  layers.set(place, own);
+  values.forEach((value, model) => {
+    if (value !== null) Object.assign(own[model], name ? { [name]: value } : value);
+  });
+}
+
+/** @param {Record<string, unknown>} own */
+function layerOf({ type = "", ...settings }) {
+  const said = format.layer({ type: String(type), ...settings });
+  return said || Object.entries(settings).map(([name, value]) => `${format.words(name)} ${plain(value)}`).join(", ") || "–";
+}
+
+/** @param {string} field  such as spec.optimizer.learning_rate */
+const pathOf = (field) => format.words(field.replace(/^spec\./, "")).replaceAll(".", " · ");
 
 /** @param {unknown} value @returns {string} */
 function plain(value) {
