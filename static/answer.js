@@ -8,6 +8,7 @@ import { Probabilities } from "./probabilities.js";
 /** @typedef {import("./api.js").Prediction} Prediction */
 /** @typedef {import("./api.js").Reading} Reading */
 
+const ADVICE = "If it is a number, turn on “Several digits”.";
 /** @type {Reading} */
 const NOTHING = { number: null, digits: [] };
 
@@ -72,6 +73,7 @@ export class Answer {
     this.root.classList.toggle("is-doubtful", digits.some(isDoubtful));
     this.confidence.textContent = isDoubtful(prediction) ? doubt(number) : sureness(confidence);
     this.words.textContent = isDoubtful(prediction) ? nearest(prediction) : certainty(prediction, number);
+    if (isDoubtful(prediction) && number === null) this.words.textContent += ` ${ADVICE}`;
     this.probabilities.show(probabilities);
     this.#paintSeen();
     this.seen.setAttribute("aria-label", `The 28 by 28 pixels the network saw: it reads a ${digit}`);
