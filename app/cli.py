@@ -1,4 +1,4 @@
-"""inkling serve | api | worker | backup | restore | train | data: the command line."""
+"""inkling serve | api | worker | backup | restore | train | data: the command line; `app.remote` has the rest of it."""
 
 import json
 import os
@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from app import backup, logs
+from app import backup, remote
+from app.commands import fail, read_settings
 from app.devices import gpus, places
 from app.settings import Settings
 from app.supervisor import Program, supervise
@@ -27,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(remote.commands)
 
 
 def main() -> None:
@@ -36,7 +38,7 @@ def main() -> None:
 @app.command()
 def serve() -> None:
     """Run the whole service: the API with its page, and a worker for each GPU."""
-    settings = _settings()
+    settings = read_settings()
     with _data_dir(settings):
         listening = _listen(settings)
         count = settings.workers or places(gpus(), settings.devices_per_worker) or 1
@@ -50,7 +52,7 @@ def serve() -> None:
 @app.command()
 def api() -> None:
     """Run the API with its page alone; workers elsewhere train what it queues in the same database."""
-    settings = _settings()
+    settings = read_settings()
     with _data_dir(settings):
         listening = _listen(settings)  # open for as long as a process may be started on it
         supervise([_api(listening)])
@@ -62,11 +64,11 @@ def worker() -> None:
     from app.worker import NoPlaceError
     from app.worker import main as work
 
-    with _data_dir(_settings()):
+    with _data_dir(read_settings()):
         try:
             work()
         except NoPlaceError as error:
-            _fail(str(error))
+            fail(str(error))
 
 
 def _api(listening: socket.socket) -> Program:
@@ -82,20 +84,20 @@ def _api(listening: socket.socket) -> Program:
 def back_up(folder: Annotated[Path, typer.Argument(help="Folder to make; it must not be there yet")]) -> None:
     """Copy the SQLite databases of a service, running or not, as they are at one moment."""
     try:
-        backup.back_up(_settings(), folder)
+        backup.back_up(read_settings(), folder)
     except backup.BackupError as error:
-        _fail(str(error))
+        fail(str(error))
     print(f"{folder}: every run and model of this moment")
 
 
 @app.command()
 def restore(folder: Annotated[Path, typer.Argument(help="Folder that `inkling backup` has made")]) -> None:
     """Bring back what was backed up, into a data folder that has no databases yet."""
-    settings = _settings()
+    settings = read_settings()
     try:
         backup.restore(settings, folder)
     except backup.BackupError as error:
-        _fail(str(error))
+        fail(str(error))
     print(f"{settings.database}: as it was backed up")
 
 
@@ -105,53 +107,75 @@ def train(
         Path | None, typer.Argument(help="JSON file with a spec, as POST /train takes it; - reads stdin")
     ] = None,
     preset: Annotated[str, typer.Option(help="Supplies every field that the spec does not give")] = "tutorial",
-    output: Annotated[Path, typer.Option(help="safetensors file for the trained parameters")] = Path(
-        "model.safetensors"
-    ),
+    output: Annotated[
+        Path | None, typer.Option(help="safetensors file for the trained parameters; here, else model.safetensors")
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="File that is kept up to date; the same command goes on from it")
     ] = None,
     checkpoint_seconds: Annotated[
         float | None, typer.Option(min=0.0, help="Least seconds between checkpoints; else INKLING_CHECKPOINT_SECONDS")
     ] = None,
+    on_service: Annotated[
+        bool, typer.Option("--remote", help="Train on the service at INKLING_URL, or on this machine's")
+    ] = False,
+    url: Annotated[str | None, typer.Option(help="Train on the service there")] = None,
 ) -> None:
-    """Train in this process, without the service, into a file."""
+    """Train in this process, without the service, into a file; or on a service, which publishes the model."""
+    _check_files(output, checkpoint)
+    if on_service or url:
+        if checkpoint:
+            fail("--checkpoint: a service keeps its own")
+        remote.train({"preset": preset, **_read_json(spec)}, url or os.environ.get("INKLING_URL"), output)
+    else:
+        _train_here(_read_spec(spec, preset), output or Path("model.safetensors"), checkpoint, checkpoint_seconds)
+
+
+def _train_here(spec: "TrainSpec", output: Path, checkpoint: Path | None, checkpoint_seconds: float | None) -> None:
     from app.local import train as train_here
     from model.checkpoint import CheckpointError
     from model.data import DataUnavailableError
     from model.losses import DivergedError
     from model.memory import NotEnoughMemoryError
 
-    settings = _settings()
-    for option, path in (("--output", output), ("--checkpoint", checkpoint)):
-        if path and not path.absolute().parent.is_dir():
-            _fail(f"{option}: there is no folder {path.parent}")
-        if path and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
-            _fail(f"{option}: {path} cannot be written; give a file in a folder that can be")
-    if checkpoint and checkpoint.absolute() == output.absolute():
-        _fail("--checkpoint: give another file than --output; it is deleted at the end")
+    settings = read_settings()
     try:
         every_seconds = settings.checkpoint_seconds if checkpoint_seconds is None else checkpoint_seconds
-        train_here(_read_spec(spec, preset), output, checkpoint, every_seconds, settings)
+        train_here(spec, output, checkpoint, every_seconds, settings)
     except DivergedError as error:
         kept = f"; {output} has the last parameters that were finite" if error.last_good else ""
-        _fail(f"{error}{kept}")
+        fail(f"{error}{kept}")
     except (CheckpointError, DataUnavailableError, NotEnoughMemoryError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
+
+
+def _check_files(output: Path | None, checkpoint: Path | None) -> None:
+    """Before the training: afterwards it would be too late."""
+    for option, path in (("--output", output), ("--checkpoint", checkpoint)):
+        if path and not path.absolute().parent.is_dir():
+            fail(f"{option}: there is no folder {path.parent}")
+        if path and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
+            fail(f"{option}: {path} cannot be written; give a file in a folder that can be")
+    if checkpoint and checkpoint.absolute() == (output or Path("model.safetensors")).absolute():
+        fail("--checkpoint: give another file than --output; it is deleted at the end")
 
 
 def _read_spec(path: Path | None, preset: str) -> "TrainSpec":
     from model.presets import TrainRequest
 
     try:
-        text = "{}" if path is None else sys.stdin.read() if str(path) == "-" else path.read_text()
-        return TrainRequest.model_validate({"preset": preset, **json.loads(text)}).spec()
-    except OSError as error:
-        _fail(f"{path}: {error.strerror}")
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-        _fail(f"{path}: not a JSON object: {error}")
+        return TrainRequest.model_validate({"preset": preset, **_read_json(path)}).spec()
     except ValidationError as error:
-        _fail("\n".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()))
+        fail("\n".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()))
+
+
+def _read_json(path: Path | None) -> dict[str, Any]:
+    try:
+        return {} if path is None else {**json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())}
+    except OSError as error:
+        fail(f"{path}: {error.strerror}")
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        fail(f"{path}: not a JSON object: {error}")
 
 
 @app.command()
@@ -160,19 +184,10 @@ def data() -> None:
     from model.data import DataUnavailableError, load_mnist
 
     try:
-        mnist = load_mnist(_settings().cache_dir)
+        mnist = load_mnist(read_settings().cache_dir)
     except DataUnavailableError as error:
-        _fail(str(error))
+        fail(str(error))
     print(f"{len(mnist.train):,} training and {len(mnist.test):,} test images")
-
-
-def _settings() -> Settings:
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        _fail("\n".join(f"INKLING_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()))
-    logs.configure("inkling", settings)
-    return settings
 
 
 @contextmanager
@@ -183,12 +198,12 @@ def _data_dir(settings: Settings) -> Iterator[None]:
         with tempfile.TemporaryFile(dir=settings.data_dir):
             pass
     except OSError as error:
-        _fail(f"INKLING_DATA_DIR: cannot write to {settings.data_dir}: {error.strerror}")
+        fail(f"INKLING_DATA_DIR: cannot write to {settings.data_dir}: {error.strerror}")
     try:
         with backup.held(settings):
             yield
     except backup.BackupError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -197,12 +212,7 @@ def _listen(settings: Settings) -> socket.socket:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
     except OSError as error:
-        _fail(f"INKLING_HOST, INKLING_PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}")
-
-
-def _fail(message: str) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise typer.Exit(1)
+        fail(f"INKLING_HOST, INKLING_PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}")
 
 
 if __name__ == "__main__":

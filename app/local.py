@@ -7,16 +7,16 @@ from pathlib import Path
 
 import jax
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from app.settings import Settings
+from app.terminal import TrainingBar
 from model.checkpoint import CheckpointError, DamagedError
 from model.compilation import use_compilation_cache
 from model.data import load_mnist
 from model.files import write_atomically
 from model.finish import finished
 from model.losses import DivergedError
-from model.reports import Checkpoint, EpochReport, FitResult, StepReport
+from model.reports import Checkpoint, FitResult
 from model.resume import SavedTraining, from_bytes
 from model.spec import TrainSpec
 from model.train import fit
@@ -35,8 +35,7 @@ def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds:
     mnist = load_mnist(settings.cache_dir)
     saved = _saved(checkpoint, spec)
     try:
-        with _progress() as progress:
-            task = progress.add_task(spec.name, total=None, said="")
+        with TrainingBar(spec.name, shown=jax.process_index() == 0) as bar:
             for report in fit(
                 spec, mnist.train, saved=saved, checkpoint_seconds=every_seconds if checkpoint else float("inf")
             ):
@@ -46,7 +45,7 @@ def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds:
                     assert checkpoint is not None, "without a file, none is made"
                     _write(checkpoint, report.data)
                 else:
-                    _show(progress, task, report)
+                    bar.show(report)
     except DivergedError as error:
         if error.last_good:
             _write(output, finished(error.last_good, spec, mnist).data)
@@ -81,23 +80,3 @@ def _saved(checkpoint: Path | None, spec: TrainSpec) -> SavedTraining | None:
 def _write(path: Path, body: bytes) -> None:
     if jax.process_index() == 0:
         write_atomically(path, body)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn(),
-        console=_console,
-        disable=jax.process_index() != 0,
-    )  # fmt: skip
-
-
-def _show(progress: Progress, task: TaskID, report: StepReport | EpochReport) -> None:
-    if isinstance(report, StepReport):
-        said = f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  accuracy {report.accuracy:.2%}"
-        progress.update(task, completed=report.step, total=report.steps, said=said)
-    else:
-        held_out = "" if report.validation is None else f"  validation accuracy {report.validation.accuracy:.2%}"
-        progress.console.print(
-            f"epoch {report.epoch}: loss {report.loss:.4f}  accuracy {report.accuracy:.2%}{held_out}"
-            f"  {report.seconds:.1f} s"
-        )

@@ -32,7 +32,12 @@ ARROWS: dict[str, set[str]] = {
     "app.candidates": {"app.aliases"},
     "app.checkpoints": {"app.database", "app.errors"},
     "app.claims": {"app.database", "app.runs", "app.schemas"},
-    "app.cli": {"app", "app.devices", "app.local", "app.settings", "app.supervisor", "app.worker", "model"},
+    "app.cli": {
+        *("app", "app.commands", "app.devices", "app.local", "app.settings", "app.supervisor", "app.worker", "model"),
+    },
+    "app.client": {"app.connection", "app.model_schemas", "app.predictions", "app.schemas", "model"},
+    "app.commands": {"app", "app.settings"},
+    "app.connection": {"app.schemas"},
     "app.database": set(),
     "app.dependencies": {"app.jobs", "app.metrics", "app.predictor", "app.registry", "app.schemas", "app.settings"},
     "app.devices": set(),
@@ -47,7 +52,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "app.lifeline": set(),
     "app.line": set(),
-    "app.local": {"app.settings", "model"},
+    "app.local": {"app.settings", "app.terminal", "model"},
     "app.logs": {"app.settings"},
     "app.main": {
         *("app", "app.database", "app.dependencies", "app.jobs", "app.lifeline", "app.metrics", "app.predictor"),
@@ -63,6 +68,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "app.protocol": {"app.schemas"},
     "app.registry": {"app", "app.aliases", "app.checkpoints", "app.errors", "app.model_schemas", "model"},
+    "app.remote": {"app.client", "app.commands", "app.schemas", "app.terminal"},
     "app.routes": {
         *("app.aliases", "app.dependencies", "app.drawings", "app.errors", "app.explanations", "app.feeds", "app.jobs"),
         *("app.line", "app.model_schemas", "app.predictions", "app.predictor", "app.protocol", "app.registry"),
@@ -74,6 +80,7 @@ ARROWS: dict[str, set[str]] = {
     "app.supervisor": set(),
     "app.tables": {"app.database"},
     "app.tensors": {"app.errors", "app.protocol", "model"},
+    "app.terminal": {"app.model_schemas", "app.predictions", "app.schemas", "model"},
     "app.trainer": {
         *("app", "app.checkpoints", "app.database", "app.errors", "app.lifeline", "app.registry", "app.schemas"),
         *("app.settings", "model"),

@@ -1,0 +1,228 @@
+"""A service from Python: trainings, models and predictions over HTTP.
+
+    from app.client import Inkling
+
+    with Inkling("http://127.0.0.1:8000") as inkling:
+        run = inkling.train(preset="quick", epochs=2)
+        for event in inkling.watch(run):
+            print(event)
+        print(inkling.predict("7.png").digit)
+
+Needs neither JAX nor a database. Whatever goes wrong is a ClientError of `app.connection`.
+"""
+
+import base64
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, TypeVar, overload
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from app.connection import ClientError, Connection, Message, ServiceError, UnknownAnswerError, UnreachableError
+from app.model_schemas import Leaderboard, LeaderboardEntry, ModelEvaluation, ModelInfo, ModelList
+from app.predictions import Prediction, PredictionList
+from app.schemas import DryRun, PresetInfo, PresetList, Progress, Run, RunEnd, RunList, RunSummary
+from model.reports import EpochReport
+
+__all__ = ["ClientError", "Event", "Inkling", "ServiceError", "UnknownAnswerError", "UnreachableError"]
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+RUNS_ON_A_PAGE = 100
+
+Event = Progress | EpochReport | RunEnd
+_EVENTS: dict[str, type[Event]] = {"progress": Progress, "epoch": EpochReport, "end": RunEnd}
+
+
+class Array(Protocol):
+    """NumPy's, PyTorch's, JAX' or another array: [H, W] gray values from 0 to 255."""
+
+    def tolist(self) -> Any: ...
+
+
+Drawing = str | os.PathLike[str] | bytes | Array  # an image file's path, its bytes, or its pixels
+D = TypeVar("D", bound=Drawing)
+
+
+class Inkling:
+    """One service. A run or model is named by its id, or given as what another method has returned.
+
+    key: where the service has keys. timeout_seconds: for each answer, and for a sign of life of a watched run.
+    patience_seconds: how long `watch` tries to get back to a service that was there.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        key: str | None = None,
+        timeout_seconds: float = 60.0,
+        patience_seconds: float = 120.0,
+    ) -> None:
+        self._service = Connection(url, key=key, timeout_seconds=timeout_seconds, patience_seconds=patience_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._service.close()
+
+    def train(
+        self,
+        spec: Mapping[str, Any] | BaseModel | None = None,
+        *,
+        preset: str | None = None,
+        priority: Literal["high", "normal", "low"] = "normal",
+        idempotency_key: str | None = None,
+        **fields: Any,
+    ) -> Run:
+        """Queues a training of a spec as POST /train takes it, the fields given beside it first, then the preset's.
+
+        idempotency_key: your name for the request; sent again with it, it queues no second run.
+        """
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+        spec = _spec(spec, preset, fields)
+        return self._service.read(Run, "POST", "/train", json=spec, params={"priority": priority}, headers=headers)
+
+    def dry_run(
+        self, spec: Mapping[str, Any] | BaseModel | None = None, *, preset: str | None = None, **fields: Any
+    ) -> DryRun:
+        """What the training would be: layers, parameters, memory, time. Nothing is queued."""
+        spec = _spec(spec, preset, fields)
+        return self._service.read(DryRun, "POST", "/train", json=spec, params={"dry_run": True})
+
+    def watch(self, run: str | RunSummary) -> Iterator[Event]:
+        """The run's reports from its start to its end, as they are made; the last is a RunEnd.
+
+        Goes on where it was when the connection breaks. A run that another worker takes over repeats steps and epochs.
+        """
+        for message in self._service.follow(f"{_run_path(run)}/events"):
+            if message.event in _EVENTS:
+                yield (event := _event(message))
+                if isinstance(event, RunEnd):
+                    return
+
+    def wait(self, run: str | RunSummary) -> Run:
+        """The run once it has ended."""
+        for _ in self.watch(run):
+            pass
+        return self.run(run)
+
+    def run(self, run: str | RunSummary) -> Run:
+        return self._service.read(Run, "GET", _run_path(run))
+
+    def runs(self) -> Iterator[RunSummary]:
+        """All runs, newest first; fetched page by page as they are asked for."""
+        offset: int | None = 0
+        while offset is not None:
+            page = self._service.read(RunList, "GET", "/train", params={"limit": RUNS_ON_A_PAGE, "offset": offset})
+            yield from page.runs
+            offset = page.next_offset
+
+    def cancel(self, run: str | RunSummary) -> Run:
+        """Ends a queued or running run."""
+        return self._service.read(Run, "POST", f"{_run_path(run)}/cancel")
+
+    def presets(self) -> list[PresetInfo]:
+        return self._service.read(PresetList, "GET", "/presets").presets
+
+    def leaderboard(self) -> list[LeaderboardEntry]:
+        """Every model, best first."""
+        return self._service.read(Leaderboard, "GET", "/evaluate").models
+
+    def evaluate(self, model: str | ModelInfo = "default") -> ModelEvaluation:
+        """A model's full report on the 10,000 test images."""
+        return self._service.read(ModelEvaluation, "GET", f"/evaluate/{_quoted(model)}")
+
+    @overload
+    def predict(
+        self, drawing: Drawing, *, model: str | ModelInfo | None = None, include: Sequence[str] = ()
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, drawing: list[D] | tuple[D, ...], *, model: str | ModelInfo | None = None, include: Sequence[str] = ()
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self, drawing: Any, *, model: str | ModelInfo | None = None, include: Sequence[str] = ()
+    ) -> Prediction | list[Prediction]:
+        """Which digit a drawing shows, or each of a list of them, by the default model or another.
+
+        include: extra fields of the answer, such as "seen". Raises OSError for a file that cannot be read.
+        """
+        params = {"include": list(include), **({} if model is None else {"model": _id(model)})}
+        if isinstance(drawing, list | tuple):
+            return self._predict_many(drawing, params) if drawing else []
+        return self._service.read(Prediction, "POST", "/predict", params=params, **_body(_content(drawing)))
+
+    def _predict_many(self, drawings: Sequence[Drawing], params: dict[str, Any]) -> list[Prediction]:
+        contents = [_content(drawing) for drawing in drawings]
+        images = [base64.b64encode(item).decode() if isinstance(item, bytes) else item for item in contents]
+        answer = self._service.read(PredictionList, "POST", "/predict", params=params, json={"images": images})
+        return answer.predictions
+
+    def models(self) -> list[ModelInfo]:
+        """Every published model, newest first."""
+        return self._service.read(ModelList, "GET", "/models").models
+
+    def model(self, model: str | ModelInfo = "default") -> ModelInfo:
+        return self._service.read(ModelInfo, "GET", _model_path(model))
+
+    def pin(self, model: str | ModelInfo | None) -> ModelInfo:
+        """Makes a model the one that answers; None: the best one answers again. Returns the one that does."""
+        choice = {"model": None if model is None else _id(model)}
+        return self._service.read(ModelInfo, "PUT", "/models/default", json=choice)
+
+    def delete_model(self, model: str | ModelInfo) -> None:
+        self._service.request("DELETE", _model_path(model))
+
+    def download(self, model: str | ModelInfo, path: str | os.PathLike[str]) -> None:
+        """Writes the model's parameters and spec as a safetensors file."""
+        Path(path).write_bytes(self._service.request("GET", f"{_model_path(model)}/download").content)
+
+
+def _spec(given: Mapping[str, Any] | BaseModel | None, preset: str | None, fields: dict[str, Any]) -> dict[str, Any]:
+    spec = given.model_dump(mode="json") if isinstance(given, BaseModel) else given or {}
+    return {**spec, **({"preset": preset} if preset else {}), **fields}
+
+
+def _event(message: Message) -> Event:
+    try:
+        return _EVENTS[message.event].model_validate_json(message.data, extra="ignore")
+    except ValidationError as error:
+        raise UnknownAnswerError(f"an event is no {message.event} as this client knows them: {error}") from error
+
+
+def _content(drawing: Drawing) -> Any:
+    """An image file's bytes, or rows of pixels."""
+    if isinstance(drawing, bytes):
+        return drawing
+    if isinstance(drawing, str | os.PathLike):
+        return Path(drawing).read_bytes()
+    return drawing.tolist()
+
+
+def _body(content: Any) -> dict[str, Any]:
+    return {"files": {"image": content}} if isinstance(content, bytes) else {"json": {"pixels": content}}
+
+
+def _run_path(run: str | RunSummary) -> str:
+    return f"/train/{_quoted(run)}"
+
+
+def _model_path(model: str | ModelInfo) -> str:
+    return f"/models/{_quoted(model)}"
+
+
+def _quoted(named: str | RunSummary | ModelInfo) -> str:
+    return quote(_id(named), safe="")
+
+
+def _id(named: str | RunSummary | ModelInfo) -> str:
+    return named if isinstance(named, str) else named.id

@@ -1,0 +1,24 @@
+"""What every command of the command line begins with, and how it says what is wrong."""
+
+import sys
+from typing import NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from app import logs
+from app.settings import Settings
+
+
+def read_settings() -> Settings:
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        fail("\n".join(f"INKLING_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()))
+    logs.configure("inkling", settings)
+    return settings
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise typer.Exit(status)
