@@ -1,6 +1,9 @@
-"""The command line says what is wrong with its surroundings, and starts nothing then."""
+"""The command line: it says what is wrong with its surroundings, trains, and talks to a service."""
 
+import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -8,19 +11,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT
+from model.checkpoint import from_bytes
+from tests.drawings import draw, encoded
+from tests.processes import LONG_SPEC, ROOT, SMALL_SPEC, Service, serving
+
+SEVEN = ROOT / "static" / "seven.png"
 
 
-def inkling(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+def start(*arguments: str, **settings: str) -> "subprocess.Popen[str]":
     command = (sys.executable, "-m", "app.cli", *arguments)
-    environment = {**os.environ, **settings}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings}, text=True, **pipes)
+
+
+def inkling(*arguments: str, stdin: bytes | None = None, **settings: str) -> "subprocess.CompletedProcess[str]":
+    with start(*arguments, **settings) as process:
+        assert process.stdin is not None
+        process.stdin.buffer.write(stdin or b"")
+        said, complained = process.communicate(timeout=180)
+    return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
 
 
 def test_help_lists_the_commands() -> None:
     result = inkling("--help")
     assert result.returncode == 0
-    assert all(command in result.stdout for command in ("serve", "worker", "train", "data"))
+    for command in ("serve", "api", "worker", "backup", "restore", "train", "data", "predict", "evaluate", "models"):
+        assert re.search(rf"^\W*{command} ", result.stdout, re.MULTILINE), command
 
 
 @pytest.mark.parametrize(
@@ -94,3 +110,146 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
     result = inkling("train", "--preset", "huge")
     assert result.returncode == 1
     assert "preset: Input should be 'tutorial', 'quick', 'convnet', 'accurate' or 'tiny'" in result.stderr
+
+
+def on(service: Service, *arguments: str, stdin: bytes | None = None) -> "subprocess.CompletedProcess[str]":
+    return inkling(*arguments, stdin=stdin, INKLING_URL=service.url)
+
+
+def table(result: "subprocess.CompletedProcess[str]", above: int = 1) -> list[list[str]]:
+    """The cells of a printed table's rows, without the lines above them."""
+    assert (result.returncode, result.stderr) == (0, "")
+    return [re.split(r"\s{2,}", row.strip()) for row in result.stdout.splitlines()[above:]]
+
+
+def test_predict_names_the_digit_of_each_file(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "four.png").write_bytes(encoded(draw(4)))
+    result = on(service, "predict", str(SEVEN), str(tmp_path / "four.png"))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.fullmatch(rf"{SEVEN}: 7  \d+\.\d%\n{tmp_path}/four\.png: 4  \d+\.\d%\n", result.stdout)
+
+
+def test_predict_reads_stdin_and_prints_json(service: Service) -> None:
+    result = on(service, "predict", "-", "--json", stdin=SEVEN.read_bytes())
+    answer = json.loads(result.stdout)
+    assert (answer["file"], answer["digit"], len(answer["probabilities"])) == ("-", 7, 10)
+    assert answer["model"] == service.get("/readyz")["model"]
+
+
+def test_predict_names_every_file_that_is_none_and_answers_the_others(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no image")
+    result = on(service, "predict", str(tmp_path / "none.png"), str(tmp_path / "text.png"), str(SEVEN))
+    assert result.returncode == 1
+    assert result.stdout.startswith(f"{SEVEN}: 7  ")
+    missing, unread = result.stderr.splitlines()
+    assert missing == f"{tmp_path}/none.png: No such file or directory"
+    assert unread.startswith(f"{tmp_path}/text.png: ") and len(unread) > len(f"{tmp_path}/text.png: ")
+
+
+def test_evaluate_shows_the_leaderboard_or_a_report(service: Service) -> None:
+    board = table(on(service, "evaluate"))
+    entries = service.get("/evaluate")["models"]
+    assert [row[:2] for row in board] == [[str(place), entry["model"]] for place, entry in enumerate(entries, 1)]
+    assert [json.loads(line) for line in on(service, "evaluate", "--json").stdout.splitlines()] == entries
+
+    report = on(service, "evaluate", "default")
+    expected = service.get("/evaluate/default")
+    assert report.stdout.startswith(f"{expected['model']}: accuracy {expected['accuracy']:.2%}, loss ")
+    rows = table(report, above=2)
+    assert [(row[0], row[4]) for row in rows] == [
+        (str(item["digit"]), f"{item['support']:,}") for item in expected["per_class"]
+    ]
+
+
+def test_runs_and_models_are_listed_newest_first_whatever_they_are_called(service: Service) -> None:
+    name = "[/bold] \N{DEVANAGARI DIGIT SEVEN} \x9b2J"
+    run = service.ended(service.train(**{**SMALL_SPEC, "name": name}))
+    first = table(on(service, "runs", "--limit", "1"))
+    assert [first[0][index] for index in (0, 1, 2, -1)] == [
+        run["id"],
+        name.replace("\x9b", "?"),
+        "succeeded",
+        run["model"],
+    ]
+    assert len(first) == 1
+    newest, *_, oldest = table(on(service, "models"))
+    assert newest[:2] == [run["model"], name.replace("\x9b", "?")]
+    assert "default" in oldest[-1] or len(oldest) == 6
+    assert json.loads(on(service, "models", "--json").stdout.splitlines()[0])["name"] == name
+    assert json.loads(on(service, "runs", "--json").stdout.splitlines()[0])["id"] == run["id"]
+
+
+def test_train_on_a_service_shows_each_epoch_and_brings_the_model(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps(SMALL_SPEC))
+    output = tmp_path / "model.safetensors"
+    result = inkling("train", str(tmp_path / "spec.json"), "--url", service.url, "--output", str(output))
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^epoch 1: loss \d\.\d{4}  accuracy \d+\.\d\d%  \d+\.\d s$", result.stderr, re.MULTILINE)
+    model = re.fullmatch(r"model (\w+): \d+\.\d\d% of MNIST's 10,000 test images named right\n", result.stdout)
+    assert model is not None
+    assert output.read_bytes() == service.http.get(f"/models/{model[1]}/download").content
+
+
+def test_train_on_a_service_says_what_it_refuses(service: Service, tmp_path: Path) -> None:
+    result = on(service, "train", "--remote", "--preset", "huge")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("body.preset: Input should be 'tutorial', 'quick'")
+    result = on(service, "train", "--remote", "--checkpoint", str(tmp_path / "file"))
+    assert (result.returncode, result.stderr) == (1, "--checkpoint: a service keeps its own\n")
+
+
+def test_a_watched_run_is_left_alone_by_ctrl_c_and_ended_by_cancel(service: Service) -> None:
+    run = service.train(**LONG_SPEC)
+    watching = start("watch", run, INKLING_URL=service.url)
+    assert watching.stderr is not None
+    assert watching.stderr.readline().startswith("epoch 1: loss ")
+    watching.send_signal(signal.SIGINT)
+    _, said = watching.communicate(timeout=30)
+    assert watching.returncode == 130
+    assert said.splitlines()[-1] == f"run {run} goes on: `inkling watch {run}` shows it, `inkling cancel {run}` ends it"
+    assert "Traceback" not in said
+    assert service.get(f"/train/{run}")["state"] == "running"
+
+    result = on(service, "cancel", run)
+    assert (result.returncode, result.stdout) == (0, f"{run}: cancelled\n")
+    result = on(service, "watch", run)
+    assert (result.returncode, result.stderr.splitlines()[-1]) == (1, f"run {run} cancelled")
+
+
+def test_a_command_finds_the_service_of_the_same_settings(service: Service) -> None:
+    port = service.url.rpartition(":")[2]
+    result = inkling("predict", str(SEVEN), INKLING_HOST="0.0.0.0", INKLING_PORT=port)
+    assert result.stdout.startswith(f"{SEVEN}: 7")
+    result = inkling("predict", str(SEVEN), INKLING_PORT="0")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("INKLING_PORT is 0, ")
+
+
+@pytest.mark.parametrize("arguments", [("predict", str(SEVEN)), ("evaluate",), ("models",), ("runs",), ("watch", "a")])
+def test_a_service_that_is_not_there_is_named_in_one_line(arguments: tuple[str, ...]) -> None:
+    result = inkling(*arguments, "--url", "http://127.0.0.1:9")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "cannot reach http://127.0.0.1:9: [Errno 111] Connection refused\n"
+
+
+def test_a_key_is_asked_for_by_its_variables_name(tmp_path: Path) -> None:
+    with serving(tmp_path, "api", INKLING_API_KEYS='{"ada": "5ecret"}') as service:
+        result = on(service, "cancel", "first-0")
+        assert (result.returncode, result.stdout) == (1, "")
+        assert result.stderr.endswith("; a command sends the key in INKLING_KEY\n")
+        result = inkling("train", "--remote", "--preset", "quick", INKLING_URL=service.url, INKLING_KEY="wrong")
+        assert (result.returncode, result.stdout) == (1, "")
+        result = inkling("cancel", "first-0", INKLING_URL=service.url, INKLING_KEY="5ecret")
+        assert (result.returncode, result.stderr) == (1, "this run is another user's\n")
+
+
+def test_train_without_a_service_writes_a_file(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps({**SMALL_SPEC, "name": "[/b]"}))
+    output = tmp_path / "model.safetensors"
+    # a service that is known is not asked
+    result = inkling("train", str(tmp_path / "spec.json"), "--output", str(output), INKLING_URL="http://127.0.0.1:9")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^epoch 1: loss ", result.stderr, re.MULTILINE)
+    assert re.fullmatch(rf"{output}: \d\d\.\d\d% of MNIST's 10,000 test images named right\n", result.stdout)
+    spec, _ = from_bytes(output.read_bytes())
+    assert spec.name == "[/b]"
