@@ -22,7 +22,19 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from app.connection import ClientError, Connection, Message, ServiceError, UnknownAnswerError, UnreachableError
-from app.model_schemas import Leaderboard, LeaderboardEntry, ModelEvaluation, ModelInfo, ModelList
+from app.model_schemas import (
+    AliasInfo,
+    AliasList,
+    CandidateInfo,
+    Leaderboard,
+    LeaderboardEntry,
+    ModelComparison,
+    ModelEvaluation,
+    ModelInfo,
+    ModelList,
+    Order,
+    Sort,
+)
 from app.predictions import Prediction, PredictionList
 from app.schemas import DryRun, PresetInfo, PresetList, Progress, Run, RunEnd, RunList, RunSummary
 from model.reports import EpochReport
@@ -128,6 +140,10 @@ class Inkling:
         """Ends a queued or running run."""
         return self._service.read(Run, "POST", f"{_run_path(run)}/cancel")
 
+    def delete(self, run: str | RunSummary) -> None:
+        """Forgets a run that has ended; its model stays."""
+        self._service.request("DELETE", _run_path(run))
+
     def presets(self) -> list[PresetInfo]:
         return self._service.read(PresetList, "GET", "/presets").presets
 
@@ -156,7 +172,7 @@ class Inkling:
 
         include: extra fields of the answer, such as "seen". Raises OSError for a file that cannot be read.
         """
-        params = {"include": list(include), **({} if model is None else {"model": _id(model)})}
+        params = _given(include=list(include), model=None if model is None else _id(model))
         if isinstance(drawing, list | tuple):
             return self._predict_many(drawing, params) if drawing else []
         return self._service.read(Prediction, "POST", "/predict", params=params, **_body(_content(drawing)))
@@ -167,9 +183,11 @@ class Inkling:
         answer = self._service.read(PredictionList, "POST", "/predict", params=params, json={"images": images})
         return answer.predictions
 
-    def models(self) -> list[ModelInfo]:
-        """Every published model, newest first."""
-        return self._service.read(ModelList, "GET", "/models").models
+    def models(
+        self, *, name: str | None = None, sort: Sort | None = None, order: Order | None = None
+    ) -> list[ModelInfo]:
+        """Every model with `name` in its own, newest first unless asked otherwise."""
+        return self._service.read(ModelList, "GET", "/models", params=_given(name=name, sort=sort, order=order)).models
 
     def model(self, model: str | ModelInfo = "default") -> ModelInfo:
         return self._service.read(ModelInfo, "GET", _model_path(model))
@@ -179,8 +197,50 @@ class Inkling:
         choice = {"model": None if model is None else _id(model)}
         return self._service.read(ModelInfo, "PUT", "/models/default", json=choice)
 
+    def candidate(self) -> CandidateInfo:
+        """The model that is tried beside the default, and how often the two agreed."""
+        return self._service.read(CandidateInfo, "GET", "/models/candidate")
+
+    def try_candidate(
+        self, model: str | ModelInfo | None, *, share: float = 0.0, shadow: bool = False
+    ) -> CandidateInfo:
+        """Tries a model beside the default, on a share of the predictions or in its shadow; None ends the trial."""
+        choice = {"model": None if model is None else _id(model), "share": share, "shadow": shadow}
+        return self._service.read(CandidateInfo, "PUT", "/models/candidate", json=choice)
+
+    def aliases(self) -> list[AliasInfo]:
+        return self._service.read(AliasList, "GET", "/aliases").aliases
+
+    def set_alias(self, alias: str, model: str | ModelInfo) -> AliasInfo:
+        """Makes a name stand for a model, or for another than so far."""
+        return self._service.read(AliasInfo, "PUT", f"/aliases/{_quoted(alias)}", json={"model": _id(model)})
+
+    def delete_alias(self, alias: str) -> None:
+        self._service.request("DELETE", f"/aliases/{_quoted(alias)}")
+
+    def compare(self, *models: str | ModelInfo) -> ModelComparison:
+        """Two to eight models side by side."""
+        names = [_id(model) for model in models]
+        return self._service.read(ModelComparison, "GET", "/models/compare", params={"models": names})
+
+    def change_model(
+        self, model: str | ModelInfo, *, name: str | None = None, description: str | None = None
+    ) -> ModelInfo:
+        """Renames or describes it."""
+        change = _given(name=name, description=description)
+        return self._service.read(ModelInfo, "PATCH", _model_path(model), json=change)
+
     def delete_model(self, model: str | ModelInfo) -> None:
+        """One that no alias points to."""
         self._service.request("DELETE", _model_path(model))
+
+    def upload(self, file: str | os.PathLike[str] | bytes, name: str | None = None) -> ModelInfo:
+        """Adds a model from a safetensors file as `download` gives it. The same bytes again give the same model."""
+        headers = {"Content-Type": "application/octet-stream"}
+        content = _content(file)
+        return self._service.read(
+            ModelInfo, "POST", "/models", content=content, params=_given(name=name), headers=headers
+        )
 
     def download(self, model: str | ModelInfo, path: str | os.PathLike[str]) -> None:
         """Writes the model's parameters and spec as a safetensors file."""
@@ -190,6 +250,10 @@ class Inkling:
 def _spec(given: Mapping[str, Any] | BaseModel | None, preset: str | None, fields: dict[str, Any]) -> dict[str, Any]:
     spec = given.model_dump(mode="json") if isinstance(given, BaseModel) else given or {}
     return {**spec, **({"preset": preset} if preset else {}), **fields}
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _event(message: Message) -> Event:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -32,6 +32,7 @@ Url = Annotated[
         envvar="INKLING_URL", show_envvar=False, help="The service; else INKLING_URL, or the one on this machine"
     ),
 ]
+Sort = Literal["created_at", "name", "accuracy", "loss", "parameters"]  # as `app.model_schemas` has it
 Json = Annotated[bool, typer.Option("--json", help="Print what the service answers, one JSON object a line")]
 RunId = Annotated[str, typer.Argument(help="A run's id")]
 
@@ -83,12 +84,17 @@ def evaluate(
 
 
 @commands.command()
-def models(url: Url = None, json: Json = False) -> None:
-    """List the published models, newest first."""
+def models(
+    name: Annotated[str | None, typer.Option(help="Only those with it in their name")] = None,
+    sort: Annotated[Sort, typer.Option(help="The newest, best or largest first; names from A on")] = "created_at",
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """List the models, newest first unless asked otherwise."""
     from app.terminal import show_models
 
     with _service(url) as inkling:
-        found = inkling.models()
+        found = inkling.models(name=name, sort=sort, order="asc" if sort in ("name", "loss") else "desc")
         _print_lines(found) if json else show_models(found)
 
 

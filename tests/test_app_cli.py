@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,12 @@ def table(result: "subprocess.CompletedProcess[str]", above: int = 1) -> list[li
     return [re.split(r"\s{2,}", row.strip()) for row in result.stdout.splitlines()[above:]]
 
 
+def lines(result: "subprocess.CompletedProcess[str]") -> list[dict[str, Any]]:
+    """What --json prints."""
+    assert (result.returncode, result.stderr) == (0, "")
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
 def test_predict_names_the_digit_of_each_file(service: Service, tmp_path: Path) -> None:
     (tmp_path / "four.png").write_bytes(encoded(draw(4)))
     result = on(service, "predict", str(SEVEN), str(tmp_path / "four.png"))
@@ -150,7 +157,7 @@ def test_evaluate_shows_the_leaderboard_or_a_report(service: Service) -> None:
     board = table(on(service, "evaluate"))
     entries = service.get("/evaluate")["models"]
     assert [row[:2] for row in board] == [[str(place), entry["model"]] for place, entry in enumerate(entries, 1)]
-    assert [json.loads(line) for line in on(service, "evaluate", "--json").stdout.splitlines()] == entries
+    assert lines(on(service, "evaluate", "--json")) == entries
 
     report = on(service, "evaluate", "default")
     expected = service.get("/evaluate/default")
@@ -175,8 +182,18 @@ def test_runs_and_models_are_listed_newest_first_whatever_they_are_called(servic
     newest, *_, oldest = table(on(service, "models"))
     assert newest[:2] == [run["model"], name.replace("\x9b", "?")]
     assert "default" in oldest[-1] or len(oldest) == 6
-    assert json.loads(on(service, "models", "--json").stdout.splitlines()[0])["name"] == name
-    assert json.loads(on(service, "runs", "--json").stdout.splitlines()[0])["id"] == run["id"]
+    assert lines(on(service, "models", "--json"))[0]["name"] == name
+    assert lines(on(service, "runs", "--json"))[0]["id"] == run["id"]
+
+
+def test_models_are_found_by_name_and_sorted_best_first(service: Service) -> None:
+    by_accuracy = [
+        model["scores"]["accuracy"] for model in lines(on(service, "models", "--sort", "accuracy", "--json"))
+    ]
+    assert by_accuracy == sorted(by_accuracy, reverse=True)
+    by_loss = [model["scores"]["loss"] for model in lines(on(service, "models", "--sort", "loss", "--json"))]
+    assert by_loss == sorted(by_loss)
+    assert lines(on(service, "models", "--name", "no model's name", "--json")) == []
 
 
 def test_train_on_a_service_shows_each_epoch_and_brings_the_model(service: Service, tmp_path: Path) -> None:

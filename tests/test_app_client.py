@@ -149,6 +149,49 @@ def test_models_are_compared_reported_pinned_downloaded_and_deleted(inkling: Ink
     assert "quick" in {preset.name for preset in inkling.presets()}
 
 
+def test_models_are_found_sorted_renamed_described_and_compared(inkling: Inkling, model: str) -> None:
+    changed = inkling.change_model(model, name="Room 12", description="Reads crossed sevens.")
+    assert (changed.name, changed.description) == ("Room 12", "Reads crossed sevens.")
+    assert [found.id for found in inkling.models(name="room 12")] == [model]
+    accuracies = [found.scores.accuracy for found in inkling.models(sort="accuracy", order="asc")]
+    assert accuracies == sorted(accuracies)
+    comparison = inkling.compare(model, "default")
+    assert [found.id for found in comparison.models] == [model, inkling.model().id]
+    assert "spec.batch_size" in {difference.field for difference in comparison.differences}
+
+
+def test_aliases_name_models_and_a_candidate_is_tried(inkling: Inkling, model: str) -> None:
+    alias = inkling.set_alias("room-12", model)
+    assert (alias.name, alias.model) == ("room-12", model)
+    assert alias in inkling.aliases()
+    assert inkling.predict(SEVEN, model="room-12").model == model
+    inkling.delete_alias("room-12")
+    assert alias not in inkling.aliases()
+
+    tried = inkling.try_candidate(model, shadow=True)
+    assert (tried.model, tried.shadow, tried.share) == (model, True, 0.0)
+    assert inkling.candidate().model == model
+    assert inkling.try_candidate(None).model is None
+
+
+def test_a_downloaded_model_is_uploaded(inkling: Inkling, model: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    inkling.download(inkling.wait(inkling.train(SMALL_SPEC, seed=7)).model or "", file)
+    with pytest.raises(ServiceError) as refused:
+        inkling.upload(file.read_bytes()[:-4])
+    assert refused.value.status == 422
+    uploaded = inkling.upload(file, name="uploaded")
+    assert inkling.upload(file.read_bytes()).id == uploaded.id
+
+
+def test_an_ended_run_is_deleted(inkling: Inkling, model: str) -> None:
+    run = next(run for run in inkling.runs() if run.model == model)
+    inkling.delete(run)
+    with pytest.raises(ServiceError, match="there is no run"):
+        inkling.run(run)
+    assert inkling.model(model).id == model
+
+
 def test_a_watched_run_goes_on_where_it_was_when_the_api_is_killed(service: Service, inkling: Inkling) -> None:
     run = inkling.train(LONG_SPEC)
     events = inkling.watch(run)
