@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from app import backup, remote
+from app import remote
 from app.commands import fail, read_settings
 from app.devices import gpus, places
 from app.settings import Settings
@@ -83,6 +83,8 @@ def _api(listening: socket.socket) -> Program:
 @app.command("backup")
 def back_up(folder: Annotated[Path, typer.Argument(help="Folder to make; it must not be there yet")]) -> None:
     """Copy the SQLite databases of a service, running or not, as they are at one moment."""
+    from app import backup
+
     try:
         backup.back_up(read_settings(), folder)
     except backup.BackupError as error:
@@ -93,6 +95,8 @@ def back_up(folder: Annotated[Path, typer.Argument(help="Folder to make; it must
 @app.command()
 def restore(folder: Annotated[Path, typer.Argument(help="Folder that `inkling backup` has made")]) -> None:
     """Bring back what was backed up, into a data folder that has no databases yet."""
+    from app import backup
+
     settings = read_settings()
     try:
         backup.restore(settings, folder)
@@ -193,6 +197,8 @@ def data() -> None:
 @contextmanager
 def _data_dir(settings: Settings) -> Iterator[None]:
     """The data folder can be written, and no backup is restored into it meanwhile."""
+    from app import backup
+
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=settings.data_dir):

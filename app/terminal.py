@@ -105,8 +105,8 @@ def show_report(report: ModelEvaluation) -> None:
 
 
 def _taken_for(digit: int, counts: Sequence[int]) -> str:
-    wrong = sorted(((count, other) for other, count in enumerate(counts) if other != digit and count), reverse=True)
-    return ", ".join(f"{other} ({count}×)" for count, other in wrong[:3])
+    wrong = sorted((-count, other) for other, count in enumerate(counts) if other != digit and count)
+    return ", ".join(f"{other} ({-count}×)" for count, other in wrong[:3])
 
 
 def _table(*columns: str, right: Sequence[int] = ()) -> Table:

@@ -40,6 +40,11 @@ def test_help_lists_the_commands() -> None:
         assert re.search(rf"^\W*{command} ", result.stdout, re.MULTILINE), command
 
 
+def test_a_command_loads_neither_jax_nor_a_database_before_it_needs_them() -> None:
+    command = [sys.executable, "-c", "import sys, app.cli; print({'jax', 'sqlalchemy', 'dbos'} & sys.modules.keys())"]
+    assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "set()\n"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
