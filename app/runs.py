@@ -48,8 +48,11 @@ def count_runs(queue: Any) -> Sequence[tuple[str, bool, int]]:
 
     queue: DBOS' system database, whose own listings would read every run.
     """
-    statuses = queue.tables.workflow_status
-    failed = sa.func.coalesce(statuses.c.output.contains('"state":"failed"', autoescape=True), sa.false())
-    query = sa.select(statuses.c.status, failed, sa.func.count()).group_by(statuses.c.status, failed)
+    statuses, ends = queue.tables.workflow_status, queue.tables.workflow_output
+    output = sa.func.coalesce(ends.c.output, statuses.c.output)  # an older DBOS kept it in the latter
+    failed = sa.func.coalesce(output.contains('"state":"failed"'), sa.false())
+    joined = statuses.outerjoin(ends, statuses.c.workflow_uuid == ends.c.workflow_uuid)
+    query = sa.select(statuses.c.status, failed, sa.func.count()).select_from(joined)
     with queue.engine.connect() as connection:
-        return connection.execute(query.where(statuses.c.name == WORKFLOW)).tuples().all()
+        grouped = query.where(statuses.c.name == WORKFLOW).group_by(statuses.c.status, failed)
+        return connection.execute(grouped).tuples().all()

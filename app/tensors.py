@@ -14,11 +14,11 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import FailFast, Strict, TypeAdapter, ValidationError
 
-from app.errors import InvalidInputError, TooLargeError
+from app.drawings import Drawing
+from app.errors import InvalidInputError
 from app.protocol import BinaryData, InferRequest, InputTensor, OutputTensor, OutputType
-from model.drawing import DrawingError, ImageTooLargeError, from_image
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 IMAGE_SHAPES = ((28, 28), (784,), (1, 28, 28))
@@ -26,8 +26,8 @@ FILE_SHAPES = ((), (1,))
 
 _DATATYPES: dict[str, tuple[OutputType, str]] = {"f": ("FP32", "<f4"), "i": ("INT64", "<i8"), "b": ("BOOL", "?")}
 _INPUT = ("body", "inputs", 0)
-_Numbers = TypeAdapter(Annotated[list[float], Field(strict=True, fail_fast=True)])
-_Texts = TypeAdapter(Annotated[list[str], Field(strict=True, fail_fast=True)])
+_Numbers = TypeAdapter(Annotated[list[Annotated[float, Strict()]], FailFast()])
+_Texts = TypeAdapter(Annotated[list[str], FailFast()])
 
 
 def read_request(body: bytes, header_length: int | None) -> tuple[InferRequest, memoryview]:
@@ -37,7 +37,7 @@ def read_request(body: bytes, header_length: int | None) -> tuple[InferRequest, 
     """
     if header_length is not None and header_length > len(body):
         raise InvalidInputError(
-            f"the JSON is said to have {header_length} bytes, the body has {len(body)}", "header", HEADER_LENGTH.lower()
+            f"the JSON is said to have {header_length} bytes, the body has {len(body)}", "header", HEADER_LENGTH
         )
     json_length = len(body) if header_length is None else header_length
     try:
@@ -49,16 +49,16 @@ def read_request(body: bytes, header_length: int | None) -> tuple[InferRequest, 
         raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None
 
 
-def read_images(tensor: InputTensor, binary: memoryview, *, max_images: int) -> NDArray[np.uint8]:
-    """The images of an input as the network takes them: [N, 28, 28] uint8, ink high.
+def read_images(tensor: InputTensor, binary: memoryview, *, max_images: int) -> NDArray[np.uint8] | list[Drawing]:
+    """The images of an input: [N, 28, 28] uint8 as the network takes them, ink high; or the N image files of BYTES.
 
-    binary: the bytes behind the request's JSON. Raises InvalidInputError, or TooLargeError, naming the tensor's part.
+    binary: the bytes behind the request's JSON. Raises InvalidInputError naming the part of the tensor.
     """
     count = _count(tensor, max_images)
     _check_size(tensor, binary)
     if tensor.datatype == "BYTES":
         files = _files(tensor, binary, count)
-        return np.stack([_prepared(file, index) for index, file in enumerate(files)])
+        return [Drawing(file, (*_INPUT, "data", index)) for index, file in enumerate(files)]
     return _ink(_numbers(tensor, binary), tensor.datatype).reshape(count, 28, 28)
 
 
@@ -165,20 +165,11 @@ def _decoded(data: list[Any]) -> Iterator[bytes]:
 
 def _flat(data: Sequence[Any]) -> Sequence[Any]:
     """Row by row, however deep it was nested."""
-    while data and isinstance(data[0], list):
-        data = list(chain.from_iterable(part if isinstance(part, list) else [part] for part in data))
+    while data and all(isinstance(part, list) for part in data):
+        data = list(chain.from_iterable(data))
     return data
 
 
 def _check_count(given: int, count: int, tensor: InputTensor) -> None:
     if given != count:
         raise InvalidInputError(f"{given} elements; shape {tensor.shape} has {count}", *_INPUT, "data")
-
-
-def _prepared(file: bytes, index: int) -> NDArray[np.uint8]:
-    try:
-        return from_image(file)
-    except ImageTooLargeError as error:
-        raise TooLargeError(str(error), *_INPUT, "data", index) from None
-    except DrawingError as error:
-        raise InvalidInputError(str(error), *_INPUT, "data", index) from None

@@ -20,7 +20,7 @@ FILES = [encoded(draw(digit)) for digit in DIGITS]
 IMAGES = np.stack([from_image(file) for file in FILES])  # [3, 28, 28]
 OUTPUTS = {"probabilities": np.float32, "digit": np.int64, "is_digit": np.bool_, "digit_score": np.float32}
 INFER = "/v2/models/default/infer"
-LENGTH = "inference-header-content-length"
+LENGTH = "Inference-Header-Content-Length"
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_a_model_is_asked_by_id_and_by_version(
 
 def test_a_client_reads_what_was_wrong(client: triton.InferenceServerClient) -> None:
     for array, datatype in ((IMAGES[:, :14], "UINT8"), (IMAGES.astype(np.int64), "INT64")):
-        with pytest.raises(InferenceServerException, match="inputs") as error:
+        with pytest.raises(InferenceServerException, match=r"expected \[N, 28, 28\]|datatype") as error:
             client.infer("default", [tensor(array, datatype)])
         assert error.value.status() == "422"
 
@@ -177,7 +177,7 @@ INPUT = ("body", "inputs", 0)
         pytest.param("{}", ("body", "inputs"), id="no inputs"),
         pytest.param({"inputs": []}, ("body", "inputs"), id="empty inputs"),
         pytest.param({"inputs": request()["inputs"] * 2}, ("body", "inputs"), id="two inputs"),
-        pytest.param({"inputs": [7] * 1_000_000}, ("body", "inputs"), id="a million inputs"),
+        pytest.param({"inputs": [7] * 1_000_000}, INPUT, id="a million inputs"),
         pytest.param(request(image={"name": "picture"}), (*INPUT, "name"), id="another input"),
         pytest.param(request(image={"datatype": "FP16"}), (*INPUT, "datatype"), id="another datatype"),
         pytest.param(request(image={"shape": [28, 28]}), (*INPUT, "shape"), id="one image without N"),

@@ -184,7 +184,7 @@ def test_a_service_tells_of_its_requests_and_runs(service: Service) -> None:
     assert added("inkling_http_requests_total", route="/train", method="POST", status="202") == 1
     assert added("inkling_http_requests_total", route="/train/{run}", method="GET", status="404") == 1
     assert added("inkling_http_requests_total", route="/static", method="GET", status="200") == 1
-    assert added("inkling_http_requests_total", route="none", method="POST", status="413") == 1
+    assert added("inkling_http_requests_total", route="/predict", method="POST", status="413") == 1
     assert added("inkling_http_requests_total", route="/metrics", method="GET", status="200") == 1
     assert added("inkling_runs", state="succeeded") == 1
     assert {dict(labels)["state"] for name, labels in after if name == "inkling_runs"} == {
@@ -202,12 +202,13 @@ def test_openmetrics_is_spoken_to_who_asks_for_it(service: Service) -> None:
 
 
 def test_runs_are_counted_by_how_they_ended(database_url: str, tmp_path: Path) -> None:
+    network = [{"type": "flatten"}, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
+    diverging = {"network": network, "loss": "mean_squared_error", "optimizer": {"type": "sgd", "learning_rate": 10}}
     with serving(tmp_path, INKLING_DATABASE_URL=database_url) as service:
-        diverging = {**SMALL_SPEC, "optimizer": {"type": "sgd", "learning_rate": 1e30}, "epochs": 2}
-        states = [service.ended(run)["state"] for run in (service.train(**SMALL_SPEC), service.train(**diverging))]
-        assert sorted(states) == ["failed", "succeeded"]
-        (first,) = [run for run in service.get("/train")["runs"] if run["id"] == "first-0"]
-        service.ended(first["id"])
+        runs = [service.train(**SMALL_SPEC), service.train(**diverging), service.train(**SMALL_SPEC)]
+        assert service.http.post(f"/train/{runs[2]}/cancel").status_code == 202
+        assert [service.ended(run)["state"] for run in runs] == ["succeeded", "failed", "cancelled"]
+        service.ended("first-0")
         found = samples(service.http.get("/metrics").text)
-        assert value(found, "inkling_runs", state="failed") == 1
-        assert value(found, "inkling_runs", state="succeeded") == 2
+        states = {dict(labels)["state"]: count for (name, labels), count in found.items() if name == "inkling_runs"}
+        assert states == {"queued": 0, "running": 0, "succeeded": 2, "failed": 1, "cancelled": 1}

@@ -79,7 +79,7 @@ ARROWS: dict[str, set[str]] = {
     "app.settings": set(),
     "app.supervisor": set(),
     "app.tables": {"app.database"},
-    "app.tensors": {"app.errors", "app.protocol", "model"},
+    "app.tensors": {"app.drawings", "app.errors", "app.protocol"},
     "app.terminal": {"app.model_schemas", "app.predictions", "app.schemas", "model"},
     "app.trainer": {
         *("app", "app.checkpoints", "app.database", "app.errors", "app.lifeline", "app.registry", "app.schemas"),

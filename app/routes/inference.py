@@ -12,7 +12,9 @@ from fastapi import APIRouter, Depends, Header, Path, Request
 from fastapi.responses import Response
 from numpy.typing import NDArray
 
+from app.aliases import DEFAULT
 from app.dependencies import ModelName, PredictorDep, RegistryDep, SettingsDep
+from app.drawings import Drawing
 from app.errors import MediaTypeError, NotFoundError, describe
 from app.predictor import Answers, Predictor
 from app.protocol import (
@@ -30,6 +32,8 @@ from app.protocol import (
 from app.schemas import MODEL_ID
 from app.tensors import HEADER_LENGTH, read_images, read_request, write_outputs
 
+SMALL_BODY_BYTES = 16_384  # so much is read sooner than a thread is woken
+
 router = APIRouter(prefix="/v2", tags=["inference"])
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -39,7 +43,7 @@ _REQUEST_BODY = {
 }
 _INFER: dict[str, Any] = {
     "response_model": InferResponse,
-    "responses": {200: {"content": {"application/octet-stream": _BINARY}}, **describe(404, 413, 415, 422, 503)},
+    "responses": {200: {"content": {"application/octet-stream": _BINARY}}, **describe(404, 409, 413, 415, 422, 503)},
     "openapi_extra": {"requestBody": _REQUEST_BODY},
 }
 
@@ -51,14 +55,14 @@ HeaderLength = Annotated[
 
 
 class Target(NamedTuple):
-    """A model as a request names it, and the id or alias by which the predictor is asked for it."""
+    """A model as a request names it, and as the predictor is asked for it."""
 
     name: str
-    model: str
+    model: str | None  # None: the default, or for its share of requests the candidate beside it
 
 
 def _latest(model: ModelName) -> Target:
-    return Target(model, model)
+    return Target(model, None if model == DEFAULT else model)
 
 
 def _of_version(model: ModelName, version: Version, registry: RegistryDep) -> Target:
@@ -70,22 +74,28 @@ def _of_version(model: ModelName, version: Version, registry: RegistryDep) -> Ta
 
 
 class Question(NamedTuple):
-    """A request, and its images: [N, 28, 28] uint8, ink high."""
+    """A request, and its images: [N, 28, 28] uint8 in the network's form, or image files."""
 
     request: InferRequest
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | list[Drawing]
+    deadline: float
 
 
-async def _question(request: Request, settings: SettingsDep, header_length: HeaderLength = None) -> Question:
+async def _question(
+    request: Request, settings: SettingsDep, predictor: PredictorDep, header_length: HeaderLength = None
+) -> Question:
+    deadline = predictor.deadline()
     if request.headers.get("content-encoding", "identity") != "identity":
         raise MediaTypeError("a compressed body is not taken here", "header", "content-encoding")
     body = await request.body()
-    return await asyncio.to_thread(_read, body, header_length, settings.max_images)
+    if len(body) <= SMALL_BODY_BYTES:
+        return _read(body, header_length, settings.max_images, deadline)
+    return await asyncio.to_thread(_read, body, header_length, settings.max_images, deadline)
 
 
-def _read(body: bytes, header_length: int | None, max_images: int) -> Question:
+def _read(body: bytes, header_length: int | None, max_images: int, deadline: float) -> Question:
     request, binary = read_request(body, header_length)
-    return Question(request, read_images(request.inputs[0], binary, max_images=max_images))
+    return Question(request, read_images(request.inputs[0], binary, max_images=max_images), deadline)
 
 
 Latest = Annotated[Target, Depends(_latest)]
@@ -112,25 +122,25 @@ async def read_readiness(predictor: PredictorDep) -> ServerReady:
     return ServerReady()
 
 
-@router.get("/models/{model}", responses=describe(404, 503))
+@router.get("/models/{model}", responses=describe(404, 409, 503))
 def read_model_metadata(target: Latest, predictor: PredictorDep) -> ModelMetadata:
     """What a model takes and gives."""
     return _metadata(target, predictor)
 
 
-@router.get("/models/{model}/versions/{version}", responses=describe(404, 503))
+@router.get("/models/{model}/versions/{version}", responses=describe(404, 409, 503))
 def read_version_metadata(target: OfVersion, predictor: PredictorDep) -> ModelMetadata:
     """What a version of a model takes and gives."""
     return _metadata(target, predictor)
 
 
-@router.get("/models/{model}/ready", responses=describe(404, 503))
+@router.get("/models/{model}/ready", responses=describe(404, 409, 503))
 def read_model_readiness(target: Latest, predictor: PredictorDep) -> ModelReady:
     """A model is warm; asking makes it so."""
     return _ready(target, predictor)
 
 
-@router.get("/models/{model}/versions/{version}/ready", responses=describe(404, 503))
+@router.get("/models/{model}/versions/{version}/ready", responses=describe(404, 409, 503))
 def read_version_readiness(target: OfVersion, predictor: PredictorDep) -> ModelReady:
     """A version of a model is warm; asking makes it so."""
     return _ready(target, predictor)
@@ -159,7 +169,9 @@ def _ready(target: Target, predictor: Predictor) -> ModelReady:
 
 
 async def _answer(target: Target, question: Question, predictor: Predictor) -> Response:
-    answers = await predictor.answer([*question.images], target.model)
+    images, deadline = question.images, question.deadline
+    ink = images if isinstance(images, np.ndarray) else await predictor.prepare(images, deadline)
+    answers = await predictor.answer(list(ink), target.model, deadline)
     arrays, wanted = _outputs(answers), question.request.wanted()
     outputs, blobs = write_outputs({name: arrays[name] for name in wanted}, wanted)
     answer = InferResponse(model_name=target.name, model_version=answers.model, id=question.request.id, outputs=outputs)
@@ -171,9 +183,10 @@ async def _answer(target: Target, question: Question, predictor: Predictor) -> R
 
 
 def _outputs(answers: Answers) -> dict[str, NDArray[Any]]:
+    scores = getattr(answers, "digit_scores", np.zeros(len(answers.probabilities), np.float32))
     return {
         "probabilities": answers.probabilities,
         "digit": answers.probabilities.argmax(axis=1),
-        "is_digit": answers.digit_scores >= 0,
-        "digit_score": answers.digit_scores,
+        "is_digit": scores >= 0,
+        "digit_score": scores,
     }
