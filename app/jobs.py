@@ -5,12 +5,12 @@ A run is a DBOS workflow with the run's id; everything crosses as JSON. `app.cla
 
 import asyncio
 import hashlib
+import itertools
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from itertools import count
 from typing import Any, NamedTuple
 
 from dbos import DBOSClient, WorkflowSerializationFormat, WorkflowStatus
@@ -142,7 +142,7 @@ class Jobs:
         if any(_state(status) in _ACTIVE for status in statuses):
             return
         taken = {status.workflow_id for status in statuses}
-        run = next(name for number in count() if (name := f"first-{number}") not in taken)
+        run = next(name for number in itertools.count() if (name := f"first-{number}") not in taken)
         self._enqueue(spec, NOBODY, "normal", run)
 
     async def run(self, run: str) -> Run:
