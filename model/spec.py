@@ -89,7 +89,7 @@ class TrainSpec(Spec):
         "tutorial",
         min_length=1,
         max_length=100,
-        pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$",
+        pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$",
         description="A label for people; printable, on one line",
         examples=["two hidden layers"],
     )

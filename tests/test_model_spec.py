@@ -67,6 +67,7 @@ def test_the_tiny_preset_has_fewer_than_ten_thousand_parameters() -> None:
         ("name", "", "at least 1 character"),
         ("name", " \t", "match pattern"),
         ("name", "two\nlines", "match pattern"),
+        ("name", "\0", "match pattern"),
         ("name", "x" * 101, "at most 100 characters"),
         ("dataset", "cifar10", "'mnist'"),
         ("loss", "huber", "'mean_squared_error'"),
