@@ -192,3 +192,6 @@ def _use_wal(connection: Any) -> None:
 def _configure_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions begin where `writing` says so
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.create_function(
+        "lower", 1, lambda text: text and text.lower(), deterministic=True
+    )  # its own: ASCII only

@@ -10,6 +10,7 @@ from app.predictor import Predictor
 from app.registry import Registry
 from app.schemas import MODEL_ID, RUN_ID, Run
 from app.settings import Settings
+from app.uploads import Uploads
 
 
 class State(TypedDict):
@@ -20,6 +21,7 @@ class State(TypedDict):
     metrics: Metrics
     registry: Registry
     predictor: Predictor
+    uploads: Uploads
 
 
 def _settings(request: Request) -> Settings:
@@ -42,11 +44,16 @@ def _predictor(request: Request) -> Predictor:
     return request.state.predictor
 
 
+def _uploads(request: Request) -> Uploads:
+    return request.state.uploads
+
+
 SettingsDep = Annotated[Settings, Depends(_settings)]
 JobsDep = Annotated[Jobs, Depends(_jobs)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
 RegistryDep = Annotated[Registry, Depends(_registry)]
 PredictorDep = Annotated[Predictor, Depends(_predictor)]
+UploadsDep = Annotated[Uploads, Depends(_uploads)]
 
 RunId = Annotated[str, Path(description="A run's id", examples=[RUN_ID])]
 ModelName = Annotated[str, Path(description="A model's id, or an alias such as default", examples=[MODEL_ID])]

@@ -10,7 +10,7 @@ InklingError
 │   └── MediaTypeError 415
 ├── TooManyRunsError 429       with Retry-After
 └── UnavailableError 503       with Retry-After: QueueFullError, NoModelError, DatabaseAwayError, BusyError,
-                               DeadlineError
+                               DeadlineError, TooManyUploadsError, ScoringError
 """
 
 import logging
@@ -155,6 +155,15 @@ class QueueFullError(UnavailableError):
 class DatabaseAwayError(UnavailableError):
     def __init__(self) -> None:
         super().__init__("the database does not answer, or its disk is full; try again later")
+
+
+class TooManyUploadsError(UnavailableError):
+    def __init__(self, uploads: int) -> None:
+        super().__init__(f"{uploads} models are being uploaded already, as many as this process takes; try again later")
+
+
+class ScoringError(UnavailableError):
+    """A model that was uploaded could not be scored, for reasons that may pass."""
 
 
 class NoModelError(UnavailableError):

@@ -1,13 +1,16 @@
-"""Ends a process when the one that started it is gone, however that one ended: nobody is left behind.
+"""What a child process owes the others: it ends when the one that started it is gone, however that one ended.
 
 The parent holds the write end of the child's standard input and never writes to it again; the operating system closes
 it when the parent dies, `kill -9` included.
 """
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+from pathlib import Path
+from typing import TextIO
 
 # A child's exit statuses beside 0 and 1; 75 is EX_TEMPFAIL of sysexits.h.
 PARENT_GONE = 75
@@ -25,3 +28,16 @@ def _await_end_of_input() -> None:
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # with all that it has started, such as a download
     os._exit(PARENT_GONE)
+
+
+def offer_to_the_memory_killer() -> None:
+    """When the machine runs out of memory, this process is the one to lose: not its parent, the API or a database."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def take_stdout() -> TextIO:
+    """The pipe to the parent. What a library prints goes to standard error instead."""
+    messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return messages

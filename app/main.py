@@ -28,8 +28,9 @@ from app.lifeline import end_with_parent
 from app.metrics import CountRequests, Metrics
 from app.predictor import Predictor
 from app.registry import Registry
-from app.routes import evaluate, health, inference, metrics, models, predict, train
+from app.routes import aliases, evaluate, health, inference, metrics, models, predict, train
 from app.settings import Settings
+from app.uploads import Uploads
 from model.compilation import use_compilation_cache
 from model.presets import PRESETS
 
@@ -77,7 +78,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.metrics = Metrics()
     errors.install(app)
-    for routes in (predict, inference, train, evaluate, models, health, metrics):  # the first is found soonest
+    # The first is found soonest; aliases before models, whose /models/{model} takes any name.
+    for routes in (predict, inference, train, evaluate, aliases, models, health, metrics):
         app.include_router(routes.router)
     app.mount("/static", FreshStaticFiles(directory=STATIC))
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
@@ -99,7 +101,14 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[State]:
     gc.freeze()  # what was imported and compiled stays: looking through it took a sixth of a request's time
     app.state.release_watchers = jobs.release_watchers
     following = asyncio.create_task(predictor.follow_default(settings.default_poll_seconds))
-    yield State(settings=settings, jobs=jobs, metrics=app.state.metrics, registry=registry, predictor=predictor)
+    yield State(
+        settings=settings,
+        jobs=jobs,
+        metrics=app.state.metrics,
+        registry=registry,
+        predictor=predictor,
+        uploads=Uploads(registry, settings.cache_dir),
+    )
     following.cancel()
     await asyncio.wait([following])
     jobs.close()

@@ -1,22 +1,21 @@
 """The shapes of requests and answers about models and their aliases."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from app.schemas import MODEL_ID, RUN_ID, Wire
 from model.scores import Evaluation
 
 DESCRIPTION = "Trained on the pens of room 12; reads crossed sevens."
 MODEL_NAME = r"^[0-9A-Za-z_-]{1,64}$"  # an id or an alias
+ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+LABEL = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"  # as a spec's name is
 ALIAS_NAME = r"^[a-z][a-z0-9-]{0,31}$"
 
 Sort = Literal["created_at", "name", "accuracy", "loss", "parameters"]
 Order = Literal["asc", "desc"]
-Label = Annotated[
-    str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")
-]
 
 
 class Scores(Wire):
@@ -84,7 +83,14 @@ class DefaultModel(Wire):
 class ModelChange(Wire):
     """What to change about a model; a field left out, or null, stays as it is."""
 
-    name: Label | None = Field(None, description="Its new label; printable, on one line", examples=["pens of room 12"])
+    name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        pattern=LABEL,
+        description="Its new label; printable, on one line",
+        examples=["pens of room 12"],
+    )
     description: str | None = Field(
         None,
         max_length=2_000,

@@ -1,7 +1,7 @@
-"""Published models: publish, list, load, delete. Their aliases: app.aliases.
+"""Published models: publish, list, load, rename, delete. Their aliases: app.aliases.
 
-A model is one immutable row: its spec, scores and parameters (safetensors bytes). It is published by one INSERT, once
-a run.
+A model is one row: its spec, scores and parameters (safetensors bytes), which never change, and a label and description
+for people, which do. It is published by one INSERT, once a run, or uploaded.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from app import tables
 from app.aliases import Aliases, follow_the_best, resolve
 from app.checkpoints import end_attempt, require_attempt
 from app.errors import ModelInUseError, ModelNotFoundError
-from app.model_schemas import ModelInfo, Scores
+from app.model_schemas import ModelInfo, Order, Scores, Sort
 from model import network as net
 from model.checkpoint import CheckpointError
 from model.data import TRAIN_EXAMPLES, examples_left
@@ -48,20 +48,11 @@ class Registry(Aliases):
         an attempt that is not the run's newest. data: what `model.finish` makes of the parameters.
         """
         row = {
-            "id": secrets.token_hex(6),
+            **_row_of(data, spec, evaluation),
             "run": run,
-            "name": spec.name,
-            "created_at": datetime.now(UTC),
-            "spec": spec.model_dump(mode="json"),
-            "parameters": net.parameter_count(spec.network),
-            "loss": evaluation.loss,
-            "accuracy": evaluation.accuracy,
-            "evaluation": evaluation.model_dump(mode="json"),
             "score": -1.0 if diverged else _score(spec, evaluation, validation),
             "validation_loss": validation and validation.loss,
             "validation_accuracy": validation and validation.accuracy,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "safetensors": data,
         }
         with self._writing() as connection:
             require_attempt(connection, run, attempt)
@@ -70,6 +61,23 @@ class Registry(Aliases):
             connection.execute(_models.insert().values(row))
             follow_the_best(connection)
         return str(row["id"])
+
+    def add(self, data: bytes, spec: TrainSpec, evaluation: Evaluation, name: str | None) -> tuple[str, bool]:
+        """The id of an uploaded model, and whether it is a new one: the same bytes are one model.
+
+        It never becomes the default by itself. name: its label instead of the spec's.
+        """
+        row = {**_row_of(data, spec, evaluation), "score": evaluation.accuracy}
+        with self._writing() as connection:
+            if existing := _same(connection, row["sha256"]):
+                return existing, False
+            connection.execute(_models.insert().values({**row, "name": name or spec.name}))
+        return row["id"], True
+
+    def same(self, data: bytes) -> str | None:
+        """The id of the model that has these very bytes, the oldest of them."""
+        with self._database.reading() as connection:
+            return _same(connection, hashlib.sha256(data).hexdigest())
 
     def published(self, run: str) -> str | None:
         """The id of the model that a training of the run has published, to its end."""
@@ -85,10 +93,23 @@ class Registry(Aliases):
             end_attempt(connection, run)
         return True
 
-    def models(self) -> list[ModelInfo]:
-        """Every model, newest first."""
+    def models(
+        self,
+        *,
+        name: str = "",
+        sort: Sort = "created_at",
+        order: Order = "desc",
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[ModelInfo]:
+        """Those with `name` in their label, in upper or lower case; all of them, newest first, if nothing is asked."""
+        column = sa.func.lower(_models.c.name) if sort == "name" else _models.c[sort]
+        places = [column, _models.c.id]
+        query = sa.select(*_INFO).order_by(*(place.desc() if order == "desc" else place for place in places))
+        if name:
+            query = query.where(_models.c.name.icontains(name, autoescape=True))
         with self._database.reading() as connection:
-            return _infos(connection, sa.select(*_INFO).order_by(_models.c.created_at.desc()))
+            return _infos(connection, query.limit(limit).offset(offset))
 
     def model(self, name: str) -> ModelInfo:
         """name: an id or an alias. Raises ModelNotFoundError."""
@@ -103,12 +124,25 @@ class Registry(Aliases):
         model, report = self._row(name, _models.c.id, _models.c.evaluation)
         return model, Evaluation.model_validate(report)
 
+    def spec(self, name: str) -> TrainSpec:
+        (spec,) = self._row(name, _models.c.spec)
+        return TrainSpec.model_validate(spec)
+
     def parameters(self, name: str) -> tuple[str, bytes]:
         """The id of the model that `name` stands for, and its safetensors bytes, checked against their SHA-256."""
         model, data, sha256 = self._row(name, _models.c.id, _models.c.safetensors, _models.c.sha256)
         if hashlib.sha256(data).hexdigest() != sha256:
             raise CheckpointError(f"the parameters of model {model} are damaged: their SHA-256 is not {sha256}")
         return model, data
+
+    def change(self, name: str, label: str | None, description: str | None) -> ModelInfo:
+        """Gives a model another label, another description, or both; None leaves it as it is."""
+        values = {"name": label, "description": description}
+        changed = {field: value for field, value in values.items() if value is not None}
+        with self._writing() as connection:
+            model = resolve(connection, name)
+            connection.execute(_models.update().where(_models.c.id == model).values(changed))
+        return self.model(model)
 
     def delete(self, name: str) -> None:
         """Raises ModelInUseError while an alias points to the model."""
@@ -129,6 +163,21 @@ class Registry(Aliases):
 _INFO = [column for column in _models.columns if column.name not in ("spec", "evaluation", "sha256", "safetensors")]
 
 
+def _row_of(data: bytes, spec: TrainSpec, evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "id": secrets.token_hex(6),
+        "name": spec.name,
+        "created_at": datetime.now(UTC),
+        "spec": spec.model_dump(mode="json"),
+        "parameters": net.parameter_count(spec.network),
+        "loss": evaluation.loss,
+        "accuracy": evaluation.accuracy,
+        "evaluation": evaluation.model_dump(mode="json"),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "safetensors": data,
+    }
+
+
 def _score(spec: TrainSpec, evaluation: Evaluation, validation: MeanScores | None) -> float:
     """What the default is chosen by: accuracy on validation images, where there are enough, else on the test set."""
     held_out = TRAIN_EXAMPLES - examples_left(TRAIN_EXAMPLES, spec.validation_split)
@@ -137,6 +186,11 @@ def _score(spec: TrainSpec, evaluation: Evaluation, validation: MeanScores | Non
 
 def _published(connection: sa.Connection, run: str) -> str | None:
     return connection.scalar(sa.select(_models.c.id).where(_models.c.run == run))
+
+
+def _same(connection: sa.Connection, sha256: str) -> str | None:
+    query = sa.select(_models.c.id).where(_models.c.sha256 == sha256)
+    return connection.scalar(query.order_by(_models.c.created_at).limit(1))
 
 
 def _infos(connection: sa.Connection, query: sa.Select[Any]) -> list[ModelInfo]:

@@ -5,16 +5,13 @@ Reads the spec as one line of JSON from standard input and writes one JSON messa
 checkpoint.
 """
 
-import contextlib
 import json
 import logging
-import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TextIO
 
 from pydantic import BaseModel
@@ -23,7 +20,7 @@ from app import logs
 from app.checkpoints import Checkpoints
 from app.database import UNAVAILABLE, Database, retrying
 from app.errors import SupersededError
-from app.lifeline import STOPPED, SUPERSEDED, end_with_parent
+from app.lifeline import STOPPED, SUPERSEDED, end_with_parent, offer_to_the_memory_killer, take_stdout
 from app.registry import Registry
 from app.schemas import Phase, Progress, RunEnd, RunState
 from app.settings import Settings
@@ -47,8 +44,8 @@ _log = logging.getLogger(__name__)
 
 
 def main(run: str, attempt: int) -> None:
-    _offer_to_the_memory_killer()
-    send = _sender(_take_stdout())
+    offer_to_the_memory_killer()
+    send = _sender(take_stdout())
     settings = Settings()
     logs.configure("trainer", settings)
     spec = TrainSpec.model_validate_json(sys.stdin.readline())
@@ -63,19 +60,6 @@ def main(run: str, attempt: int) -> None:
     if end is None:
         sys.exit(STOPPED)
     send("end", end)
-
-
-def _offer_to_the_memory_killer() -> None:
-    """When the machine runs out of memory, this process is the one to lose: not its worker, the API or a database."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def _take_stdout() -> TextIO:
-    """The pipe to the worker. What a library prints goes to standard error instead."""
-    messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return messages
 
 
 def _sender(messages: TextIO) -> Send:

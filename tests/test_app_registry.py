@@ -120,6 +120,42 @@ def test_the_default_is_the_best_until_one_is_pinned(registry: Registry) -> None
     assert registry.default() not in (good, better, worse)
 
 
+def test_an_uploaded_model_is_there_once_and_never_the_default_by_itself(registry: Registry) -> None:
+    trained = publish(registry, "a", 0.9)
+    data = to_bytes(net.init(jax.random.key(1), SPEC.network), SPEC)
+    assert registry.same(data) is None
+
+    def try_once(_: int) -> tuple[str, bool]:
+        return registry.add(data, SPEC, evaluation(1.0), "mine")
+
+    with ThreadPoolExecutor(8) as pool:
+        added = list(pool.map(try_once, range(8)))
+    (model,) = {model for model, _ in added}
+    assert [new for _, new in added].count(True) == 1
+    assert (registry.same(data), registry.parameters(model)) == (model, (model, data))
+    assert (registry.model(model).run, registry.model(model).name) == (None, "mine")
+    assert registry.default() == trained
+    registry.pin_default(model)
+    registry.delete(trained)
+    registry.pin_default(None)  # nothing was trained that could follow
+    assert (registry.default(), registry.model(model).pinned) == (model, False)
+    assert publish(registry, "b", 0.5) == registry.default()
+
+
+def test_models_are_found_by_name_whatever_it_holds(registry: Registry) -> None:
+    names = ["100%", "100", "a_b", "a/b", "ab", "A\\B"]
+    models = {name: publish(registry, name, 0.5, SPEC.model_copy(update={"name": name})) for name in names}
+    for part, expected in (("%", ["100%"]), ("_", ["a_b"]), ("/", ["a/b"]), ("\\b", ["A\\B"]), ("AB", ["ab"])):
+        assert [model.name for model in registry.models(name=part)] == expected
+    by_name = [model.name for model in registry.models(sort="name", order="asc", limit=2)]
+    assert by_name == ["100", "100%"]
+    assert len(registry.models(sort="accuracy", offset=4)) == 2
+    changed = registry.change(models["ab"], "AC", "said by ada")
+    assert (changed.name, changed.description) == ("AC", "said by ada")
+    assert registry.change("default", None, "").description == ""
+    assert [model.id for model in registry.models(name="ac")] == [models["ab"]]
+
+
 def test_a_handful_of_validation_images_does_not_make_a_default(registry: Registry) -> None:
     solid = publish(registry, "a", 0.98)
     publish(registry, "lucky", 0.95, SPEC.model_copy(update={"validation_split": 0.001}), validation=1.0)

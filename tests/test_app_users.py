@@ -41,6 +41,11 @@ def test_changing_anything_needs_a_key(keyed: Service, headers: dict[str, str]) 
         ("POST", f"/train/{run}/cancel", None),
         ("DELETE", f"/train/{run}", None),
         ("PUT", "/models/default", {"model": model}),
+        ("PUT", "/models/candidate", {"model": model, "shadow": True}),
+        ("PUT", "/aliases/pens", {"model": model}),
+        ("DELETE", "/aliases/pens", None),
+        ("POST", "/models", {}),
+        ("PATCH", f"/models/{model}", {"name": "mine"}),
         ("DELETE", f"/models/{model}", None),
     ):
         refused = keyed.http.request(method, path, json=body, headers=headers)
@@ -50,7 +55,7 @@ def test_changing_anything_needs_a_key(keyed: Service, headers: dict[str, str]) 
 
 
 def test_looking_and_predicting_need_none(keyed: Service) -> None:
-    for path in ("/train", "/models", "/evaluate", "/presets"):
+    for path in ("/train", "/models", "/evaluate", "/presets", "/aliases", "/models/candidate"):
         assert keyed.http.get(path).status_code == 200
     seven = (ROOT / "static" / "seven.png").read_bytes()
     assert keyed.http.post("/predict", content=seven, headers={"Content-Type": "image/png"}).json()["digit"] == 7

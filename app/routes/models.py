@@ -1,41 +1,111 @@
-"""/models and /presets: what was trained, and what can be."""
+"""/models and /presets: what was trained or uploaded, and what can be trained."""
 
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from app.aliases import DEFAULT
-from app.dependencies import ModelName, PredictorDep, RegistryDep
-from app.errors import describe
-from app.model_schemas import DefaultModel, ModelInfo, ModelList
-from app.schemas import PresetInfo, PresetList
+from app.comparisons import compare
+from app.dependencies import ModelName, RegistryDep, UploadsDep
+from app.errors import MediaTypeError, describe
+from app.model_schemas import LABEL, ONE_LINE, ModelChange, ModelComparison, ModelInfo, ModelList, Order, Sort
+from app.schemas import MODEL_ID, PresetInfo, PresetList
+from app.uploads import MAX_UPLOAD_BYTES
 from app.users import UserDep
 from model.presets import PRESETS
+
+MAX_CHANGE_BYTES = 20_000  # 2,000 characters, each of them escaped
+FILE_TYPE = "application/octet-stream"
 
 router = APIRouter(tags=["models"])
 
 
 @router.get("/models")
-def list_models(registry: RegistryDep) -> ModelList:
-    """Every published model, newest first."""
-    return ModelList(models=registry.models())
+def list_models(
+    registry: RegistryDep,
+    name: Annotated[
+        str, Query(max_length=100, pattern=ONE_LINE, description="Only those with it in their name", examples=["pens"])
+    ] = "",
+    sort: Annotated[Sort, Query(description="What they are ordered by", examples=["accuracy"])] = "created_at",
+    order: Annotated[Order, Query(description="asc: from small, from A or from old on", examples=["asc"])] = "desc",
+    limit: Annotated[
+        int | None, Query(ge=1, le=1_000, description="Models on a page; all if left out", examples=[20])
+    ] = None,
+    offset: Annotated[int, Query(ge=0, le=2**31, description="Models to skip", examples=[0])] = 0,
+) -> ModelList:
+    """The models, newest first unless asked otherwise. Upper and lower case are the same in `name`."""
+    one_more = limit and limit + 1
+    models = registry.models(name=name, sort=sort, order=order, limit=one_more, offset=offset)
+    more = limit is not None and len(models) > limit
+    return ModelList(models=models[:limit], next_offset=offset + limit if limit and more else None)
 
 
-@router.put("/models/default", max_body_size=1_000, responses=describe(401, 404, 413))
-def choose_default(choice: DefaultModel, user: UserDep, registry: RegistryDep, predictor: PredictorDep) -> ModelInfo:
-    """Pins the model that answers /predict; with null, the best model answers again, now and from now on."""
-    if choice.model is not None:
-        predictor.model(choice.model)  # one that cannot be loaded never becomes the default
-    registry.pin_default(choice.model)
-    predictor.refresh()
-    return registry.model(DEFAULT)
+@router.post(
+    "/models",
+    status_code=HTTPStatus.CREATED,
+    max_body_size=MAX_UPLOAD_BYTES,
+    responses={
+        200: {"description": "The same bytes are a model already: this one", "model": ModelInfo},
+        **describe(401, 413, 415, 422, 503),
+    },
+    openapi_extra={
+        "requestBody": {"required": True, "content": {FILE_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+    },
+)
+async def upload_model(
+    request: Request,
+    response: Response,
+    user: UserDep,
+    uploads: UploadsDep,
+    name: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=100,
+            pattern=LABEL,
+            description="Its label; its spec's if left out",
+            examples=["pens"],
+        ),
+    ] = None,
+) -> ModelInfo:
+    """Adds a model from a safetensors file as the download gives it, and scores it on the 10,000 test images.
+
+    It never becomes the default by itself; pin it, or try it as the candidate.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != FILE_TYPE:
+        raise MediaTypeError(
+            f"Content-Type is {media_type or 'missing'}; expected {FILE_TYPE}", "header", "content-type"
+        )
+    with uploads.place():
+        model, new = await uploads.add(await request.body(), name)
+    response.headers["Location"] = f"/models/{model.id}"
+    if not new:
+        response.status_code = HTTPStatus.OK
+    return model
+
+
+@router.get("/models/compare", responses=describe(404))
+def compare_models(
+    registry: RegistryDep,
+    models: Annotated[
+        list[str], Query(min_length=2, max_length=8, description="Ids or aliases", examples=[[MODEL_ID, "default"]])
+    ],
+) -> ModelComparison:
+    """Two to eight models side by side: where their specs differ, their scores, and their scores on each digit."""
+    return compare(registry, models)
 
 
 @router.get("/models/{model}", responses=describe(404))
 def read_model(model: ModelName, registry: RegistryDep) -> ModelInfo:
     """One model."""
     return registry.model(model)
+
+
+@router.patch("/models/{model}", max_body_size=MAX_CHANGE_BYTES, responses=describe(401, 404, 413))
+def change_model(model: ModelName, change: ModelChange, user: UserDep, registry: RegistryDep) -> ModelInfo:
+    """Renames or describes a model; what it is and how it answers stays."""
+    return registry.change(model, change.name, change.description)
 
 
 @router.delete("/models/{model}", status_code=HTTPStatus.NO_CONTENT, responses=describe(401, 404, 409))

@@ -1,0 +1,56 @@
+"""python -m app.scorer CACHE_DIR BYTES: scores an uploaded model on MNIST's test set.
+
+So many bytes of a safetensors file come on standard input, which then stays open for as long as somebody waits; a
+Verdict goes to standard output. A process of its own: a network that takes hours, or all the memory, takes nothing
+else along.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from pydantic import BaseModel
+
+from app.lifeline import end_with_parent, offer_to_the_memory_killer, take_stdout
+from model.checkpoint import from_bytes
+from model.compilation import use_compilation_cache
+from model.data import DataUnavailableError, load_mnist
+from model.evaluate import evaluate
+from model.losses import DivergedError
+from model.scores import Evaluation
+
+NICENESS = 10  # predictions go first
+
+
+class Verdict(BaseModel):
+    """One of the three."""
+
+    evaluation: Evaluation | None = None
+    refusal: str | None = None  # what is wrong with the model
+    unavailable: str | None = None  # what is missing here
+
+
+def main(cache_dir: Path, count: int) -> None:
+    offer_to_the_memory_killer()
+    os.nice(NICENESS)
+    answer = take_stdout()
+    data = sys.stdin.buffer.read(count)
+    end_with_parent()
+    use_compilation_cache(cache_dir)
+    answer.write(_verdict(data, cache_dir).model_dump_json())
+
+
+def _verdict(data: bytes, cache_dir: Path) -> Verdict:
+    spec, parameters = from_bytes(data)
+    try:
+        return Verdict(evaluation=evaluate(jax.tree.map(jnp.asarray, parameters), load_mnist(cache_dir).test, spec))
+    except DivergedError:
+        return Verdict(refusal="its outputs on the test images are not finite")
+    except DataUnavailableError as error:
+        return Verdict(unavailable=str(error))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
