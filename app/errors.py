@@ -265,7 +265,7 @@ def problem(
         status=status,
         detail=detail,
         errors=errors or None,
-        error=detail if scope["path"].startswith("/v2/") else None,
+        error=detail if f"{scope['path']}/".startswith("/v2/") else None,
     )
     content = body.model_dump(mode="json", exclude_none=True)
     return JSONResponse(content, status, headers, media_type="application/problem+json")

@@ -1,19 +1,26 @@
 """/v2 speaks the Open Inference Protocol: to Triton's own client, and to whoever sends it nonsense."""
 
 import base64
+import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from fastapi.exceptions import RequestValidationError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
+from app.errors import InklingError
+from app.tensors import read_images, read_request
 from model.drawing import from_image
 from tests.drawings import STROKES, draw, encoded
-from tests.processes import SMALL_SPEC, Service
+from tests.processes import SMALL_SPEC, Service, serving
 
 DIGITS = tuple(STROKES)
 FILES = [encoded(draw(digit)) for digit in DIGITS]
@@ -103,9 +110,9 @@ def test_image_files_are_prepared_as_those_of_predict(
     result = client.infer("default", [tensor(files(*FILES).reshape(shape), "BYTES")])
     texts = files(*(base64.b64encode(file) for file in FILES)).reshape(shape)
     of_texts = client.infer("default", [tensor(texts, "BYTES", binary_data=False)])
-    for file, *given in zip(FILES, result.as_numpy("probabilities"), of_texts.as_numpy("probabilities"), strict=True):
+    for file, *answers in zip(FILES, result.as_numpy("probabilities"), of_texts.as_numpy("probabilities"), strict=True):
         predicted = service.http.post("/predict", content=file, headers={"content-type": "image/png"}).json()
-        for probabilities in given:
+        for probabilities in answers:
             assert probabilities == pytest.approx(predicted["probabilities"], abs=1e-5)
 
 
@@ -281,8 +288,51 @@ def test_a_length_that_cuts_the_json_is_refused(service: Service) -> None:
     problem(service.http.post(INFER, content=content), 422, "body")
 
 
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values, max_size=3),
+    max_leaves=5,
+)
+TENSORS = st.fixed_dictionaries(
+    {"name": st.just("image"), "datatype": st.sampled_from(["UINT8", "FP32", "BYTES"])},
+    optional={
+        "shape": st.lists(st.integers(-1, 3) | st.sampled_from([28, 784]), max_size=4) | JSON_VALUES,
+        "data": st.lists(JSON_VALUES, max_size=4) | JSON_VALUES,
+        "parameters": st.fixed_dictionaries({}, optional={"binary_data_size": st.integers(-1, 800) | JSON_VALUES}),
+    },
+)
+
+
+@given(
+    tensor=TENSORS | JSON_VALUES,
+    blob=st.binary(max_size=16) | st.just(bytes(784)),
+    cut=st.none() | st.integers(-2, 2),
+    other=st.dictionaries(st.sampled_from(["id", "outputs", "parameters"]), JSON_VALUES),
+)
+@settings(deadline=None, max_examples=500)
+def test_whatever_is_sent_is_images_or_an_error_that_says_why(
+    tensor: Any, blob: bytes, cut: int | None, other: dict[str, Any]
+) -> None:
+    header = json.dumps({"inputs": [tensor], **other}).encode()
+    with contextlib.suppress(InklingError, RequestValidationError):
+        asked, binary = read_request(header + blob, None if cut is None else max(0, len(header) + cut))
+        images = read_images(asked.inputs[0], binary, max_images=4)
+        assert isinstance(images, list) or images.shape[1:] == (28, 28)
+
+
+def test_a_server_without_a_model_is_live_and_not_ready(tmp_path: Path) -> None:
+    with serving(tmp_path, "api") as service:
+        problem(service.http.get("/v2/models/default/ready"), 503)
+        with triton.InferenceServerClient(service.url.removeprefix("http://").rstrip("/")) as client:
+            assert client.is_server_live()
+            assert not client.is_server_ready()
+            with pytest.raises(InferenceServerException, match="no model is ready yet"):
+                client.infer("default", [tensor(IMAGES)])
+
+
 def test_other_requests_that_are_wrong_speak_the_protocol_too(service: Service) -> None:
     problem(service.http.get(INFER), 405)
+    problem(service.http.post("/v2"), 405)
     problem(service.http.get("/v2/nowhere"), 404)
     problem(service.http.get("/v2/models/nothing"), 404)
     problem(service.http.post(INFER, content=bytes(9_000_000)), 413, "body")
