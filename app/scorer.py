@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from pydantic import BaseModel
 
 from app.lifeline import end_with_parent, offer_to_the_memory_killer, take_stdout
-from model.checkpoint import from_bytes
+from model.checkpoint import confidence_of, from_bytes
 from model.compilation import use_compilation_cache
 from model.data import DataUnavailableError, load_mnist
 from model.evaluate import evaluate
@@ -45,7 +45,8 @@ def main(cache_dir: Path, count: int) -> None:
 def _verdict(data: bytes, cache_dir: Path) -> Verdict:
     spec, parameters = from_bytes(data)
     try:
-        return Verdict(evaluation=evaluate(jax.tree.map(jnp.asarray, parameters), load_mnist(cache_dir).test, spec))
+        test = load_mnist(cache_dir).test
+        return Verdict(evaluation=evaluate(jax.tree.map(jnp.asarray, parameters), test, spec, confidence_of(data)))
     except DivergedError:
         return Verdict(refusal="its outputs on the test images are not finite")
     except DataUnavailableError as error:

@@ -12,7 +12,7 @@ from app.errors import InvalidInputError, ScoringError, TooManyUploadsError
 from app.model_schemas import ModelInfo
 from app.registry import Registry
 from app.scorer import Verdict
-from model.checkpoint import CheckpointError, from_bytes
+from model.checkpoint import CheckpointError, confidence_of, from_bytes
 from model.scores import Evaluation
 from model.spec import TrainSpec
 
@@ -66,6 +66,7 @@ def check(data: bytes) -> TrainSpec:
         )
     try:
         spec, parameters = from_bytes(data)
+        confidence_of(data)
     except CheckpointError as error:
         raise _refusal(str(error)) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

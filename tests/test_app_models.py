@@ -19,11 +19,12 @@ from app.comparisons import differences
 from app.errors import InvalidInputError, ScoringError
 from app.uploads import MAX_UPLOAD_BYTES, SCORER, check, score
 from model import network as net
-from model.checkpoint import METADATA_KEY, from_bytes, to_bytes
+from model.checkpoint import METADATA_KEY, confidence_of, from_bytes, metadata_of, to_bytes
 from model.data import Mnist
 from model.evaluate import evaluate
 from model.spec import TrainSpec
 from tests.drawings import draw, encoded
+from tests.models import FirstModel
 from tests.processes import Service, serving
 from tests.test_app_bad_input import problem
 from tests.trainings import SMALL
@@ -32,9 +33,9 @@ FILE = {"content-type": "application/octet-stream"}
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with its first model as the default."""
-    with serving(tmp_path_factory.mktemp("registry")) as service:
+def registry(tmp_path_factory: pytest.TempPathFactory, with_model: FirstModel) -> Iterator[Service]:
+    """An API with its first model as the default; nothing is trained."""
+    with serving(with_model(tmp_path_factory.mktemp("registry")), "api") as service:
         service.ready()
         yield service
 
@@ -101,12 +102,18 @@ def test_the_same_bytes_are_one_model(registry: Service) -> None:
     assert upload(registry, content).status_code == 200
 
 
-def test_an_uploaded_model_is_the_default_only_where_somebody_pins_it(registry: Service, mnist: Mnist) -> None:
+def test_an_uploaded_model_is_the_default_only_where_somebody_pins_it(registry: Service) -> None:
     first = registry.get("/models/default")["id"]
-    spec, parameters = from_bytes(registry.http.get("/models/default/download").content)
-    renamed = to_bytes(jax.tree.map(jnp.asarray, parameters), spec.model_copy(update={"name": "as good"}))
+    downloaded = registry.http.get("/models/default/download").content
+    spec, parameters = from_bytes(downloaded)
+    renamed = to_bytes(parameters, spec.model_copy(update={"name": "as good"}), confidence_of(downloaded))
     model = upload(registry, renamed).json()["id"]
     assert registry.get("/models/default")["id"] == first
+    reports = [registry.get(f"/evaluate/{name}") for name in (first, model)]
+    assert reports[0]["confusion_matrix"] == reports[1]["confusion_matrix"]
+    assert reports[1]["calibration"]["bins"] == [
+        pytest.approx(row, abs=1e-4) for row in reports[0]["calibration"]["bins"]
+    ]
     assert registry.http.put("/models/default", json={"model": model}).json()["id"] == model
     assert registry.http.put("/models/default", json={"model": None}).json()["id"] == first
 
@@ -185,6 +192,22 @@ def test_a_file_that_is_no_model_is_refused_and_leaves_nothing(registry: Service
     assert says in problem(answer, 422, "body")
     assert len(answer.content) < 2_000
     assert ids(registry) == before
+
+
+def test_a_confidence_that_is_none_is_refused(registry: Service) -> None:
+    """What the service adds to the parameters, so that it can tell how sure a network is."""
+    downloaded = registry.http.get("/models/default/download").content
+    tensors = {name: tensor.copy() for name, tensor in safetensors.numpy.load(downloaded).items()}
+    tensors["gaussians.offsets"][0] = np.nan
+    changed = safetensors.numpy.save(tensors, metadata=metadata_of(downloaded))
+    assert "gaussians.offsets is not finite" in problem(upload(registry, changed), 422, "body")
+
+
+def test_a_download_says_what_it_is(registry: Service) -> None:
+    model = registry.get("/models/default")
+    said = json.loads(metadata_of(registry.http.get("/models/default/download").content)[METADATA_KEY])
+    assert said["scores"] == {field: model["scores"][field] for field in ("loss", "accuracy")}
+    assert said["spec"]["name"] == model["name"]
 
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16", "F8_E4M3", "F4", "C64", "BOOL", "nothing"])
