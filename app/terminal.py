@@ -64,7 +64,8 @@ def _epoch(report: EpochReport) -> str:
 
 
 def show_prediction(file: str, prediction: Prediction) -> None:
-    print(f"{_printable(file)}: {prediction.digit}  {prediction.confidence:.1%}")
+    doubt = "" if prediction.is_digit else "  not a digit?"
+    print(f"{_printable(file)}: {prediction.digit}  {prediction.confidence:.1%}{doubt}")
 
 
 def show_runs(runs: Iterable[RunSummary]) -> None:

@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from model.checkpoint import from_bytes
 from tests.drawings import draw, encoded
+from tests.not_digits import scribbles
 from tests.processes import LONG_SPEC, ROOT, SMALL_SPEC, Service, serving
 
 SEVEN = ROOT / "static" / "seven.png"
@@ -146,6 +149,17 @@ def test_predict_reads_stdin_and_prints_json(service: Service) -> None:
     answer = json.loads(result.stdout)
     assert (answer["file"], answer["digit"], len(answer["probabilities"])) == ("-", 7, 10)
     assert answer["model"] == service.get("/readyz")["model"]
+
+
+def test_predict_says_where_it_sees_no_digit(service: Service, tmp_path: Path) -> None:
+    files = [str(SEVEN)]
+    for index, canvas in enumerate(scribbles(5, np.random.default_rng(0))):
+        Image.fromarray(canvas).save(tmp_path / f"{index}.png")
+        files.append(str(tmp_path / f"{index}.png"))
+    looks = [answer["is_digit"] for answer in lines(on(service, "predict", *files, "--json"))]
+    assert looks[0] and not all(looks)
+    said = on(service, "predict", *files).stdout.splitlines()
+    assert [line.endswith("  not a digit?") for line in said] == [not looks_so for looks_so in looks]
 
 
 def test_predict_names_every_file_that_is_none_and_answers_the_others(service: Service, tmp_path: Path) -> None:

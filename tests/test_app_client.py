@@ -106,6 +106,9 @@ def test_a_model_and_extra_fields_are_asked_for(inkling: Inkling, model: str) ->
     assert answer.seen == from_image(SEVEN.read_bytes()).tolist()
     assert inkling.predict([SEVEN], model=inkling.model(model))[0].model == model
     assert inkling.predict(SEVEN).seen is None
+    why = inkling.predict(SEVEN, include=("saliency", "activations"))
+    assert why.saliency is not None and len(why.saliency) == 28
+    assert why.activations is not None and why.activations[-1].size == 10
 
 
 def test_what_is_wrong_with_a_request_is_named(inkling: Inkling) -> None:
