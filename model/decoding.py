@@ -67,9 +67,10 @@ def gray_picture(pixels: NDArray[np.generic]) -> Picture:
         raise DrawingError(f"pixels are {pixels.dtype} {list(pixels.shape)}: send rows of numbers, [H, W]")
     height, width = pixels.shape
     _check_size(width, height)
-    if not np.all((pixels >= 0) & (pixels <= 255)):  # type: ignore[operator]
+    if not (pixels.min() >= 0 and pixels.max() <= 255):
         raise DrawingError("a pixel lies outside the gray levels: send numbers from 0 to 255")
-    return Picture(Image.fromarray(np.rint(pixels).astype(np.uint8)), width, height)
+    levels = np.rint(pixels) if pixels.dtype.kind == "f" else pixels
+    return Picture(Image.fromarray(levels.astype(np.uint8)), width, height)
 
 
 class _Jpeg(JpegImageFile):
@@ -168,7 +169,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _high_byte(levels: NDArray[np.generic]) -> NDArray[np.uint8]:
     # Scanners and cameras fill 10 or 12 of the 16 bits: where the upper half is unused, the range is stretched.
-    least, most = int(levels.min()), int(levels.max())  # type: ignore[arg-type]
+    least, most = int(levels.min()), int(levels.max())
     if most - least >= 2**15 or most - least < 100:
         return (levels.astype(np.int64) >> 8).astype(np.uint8)
     return np.rint((levels.astype(np.float64) - least) * (255 / (most - least))).astype(np.uint8)

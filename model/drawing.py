@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage  # type: ignore[import-untyped]
 
 from model.decoding import (
     MAX_IMAGE_PIXELS,
@@ -20,7 +21,8 @@ from model.decoding import (
     decode,
     gray_picture,
 )
-from model.ink import Levels, ink_of
+from model.ink import ink_of
+from model.paper import Levels
 
 __all__ = [
     "MAX_IMAGE_PIXELS",
@@ -40,6 +42,7 @@ FORM_SIDE = 28
 FORM_CENTRE = 14
 DIGIT_SIDE = 20
 FULL_INK = 255
+DUST = 0.3  # of the area that the pen covers where it touches down once
 FAINTEST_INK = 24  # a peak below this is the grain of paper or of JPEG
 THINNEST_PEN = 0.09  # of the digit's longer side; 19 of 20 MNIST digits are drawn with a thicker one
 
@@ -51,7 +54,7 @@ def from_image(image_bytes: bytes) -> Levels:
     A digit that has the form already comes back as it is, byte for byte.
     Raises UnreadableImageError, ImageTooLargeError or BlankDrawingError.
     """
-    return _network_form(ink_of(decode(image_bytes).image))
+    return network_form(ink_of(decode(image_bytes).image))
 
 
 def from_pixels(pixels: NDArray[np.generic]) -> Levels:
@@ -59,16 +62,18 @@ def from_pixels(pixels: NDArray[np.generic]) -> Levels:
 
     Raises DrawingError for another shape or range, ImageTooLargeError or BlankDrawingError.
     """
-    return _network_form(ink_of(gray_picture(pixels).image))
+    return network_form(ink_of(gray_picture(pixels).image))
 
 
-def _network_form(ink: Levels) -> Levels:
-    if _has_network_form(ink):
+def network_form(ink: Levels) -> Levels:
+    """Brings ink [h, w] uint8 into the network's form. Raises BlankDrawingError."""
+    if has_network_form(ink):
         return ink.copy()
-    return form_of(cropped(inked(ink)))
+    return form_of(_without_dust(cropped(inked(ink))))
 
 
-def _has_network_form(ink: Levels) -> bool:
+def has_network_form(ink: Levels) -> bool:
+    """Whether ink [h, w] uint8 is as MNIST's digits are: it is to be passed on as it is."""
     if ink.shape != (FORM_SIDE, FORM_SIDE) or ink.max() < 250:  # MNIST's peaks are 254 and 255
         return False
     if max(cropped(ink).shape) > DIGIT_SIDE:
@@ -87,8 +92,19 @@ def inked(ink: Levels) -> Levels:
 
 def cropped(ink: Levels) -> Levels:
     """The part of `ink` [h, w] that holds all that is not 0."""
-    rows, columns = ink.any(axis=1).nonzero()[0], ink.any(axis=0).nonzero()[0]
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _without_dust(digit: Levels) -> Levels:
+    # Dust that moves the digit leaves a gap in its rows or columns; a drawing of one piece is not looked at again.
+    if digit.any(axis=1).all() and digit.any(axis=0).all():
+        return digit
+    labels, count = ndimage.label(digit, np.ones((3, 3)))
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    areas[0] = 0
+    kept = areas >= min(DUST * pen_width(digit * (labels == areas.argmax())) ** 2, areas.max())
+    return digit if kept[1:].all() else cropped(digit * kept[labels])
 
 
 def form_of(digit: Levels) -> Levels:
@@ -112,12 +128,13 @@ LEVELS = np.arange(256)
 
 def _thickened(digit: Levels) -> Levels:
     # A hairline all but vanishes at 20 px, and the network has seen none.
-    missing = round(THINNEST_PEN * max(digit.shape) - _pen_width(digit))
+    missing = round(THINNEST_PEN * max(digit.shape) - pen_width(digit))
     return _dilated(digit, missing) if missing > 0 else digit
 
 
-def _pen_width(digit: Levels) -> float:
-    # Area over half the outline; an outline followed along the grid is 4/π times too long on average.
+def pen_width(digit: Levels) -> float:
+    """Of strokes [h, w], in pixels: area over half the outline."""
+    # An outline followed along the grid is 4/π times too long on average.
     outline = _steps(digit) + _steps(digit.T)
     return float(digit.sum() / (outline / 2) * 4 / math.pi)
 

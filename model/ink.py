@@ -5,23 +5,29 @@
 Ink is what differs from the border, in brightness, colour or opacity: any pen on any paper will do.
 """
 
+from functools import reduce
+
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-Levels = NDArray[np.uint8]
+from model.paper import Levels, ink_on_paper
 
 SIDE = 140  # px; averaged to it, specks and grain fade while strokes stay
+SMALLEST_PHOTOGRAPH = 56  # px
+EVEN_SPREAD = 16  # levels that the border of a canvas may spread over; the grain of a photograph spreads more
 
 
 def ink_of(image: Image.Image, *, side: int = SIDE) -> Levels:
-    """Ink in a picture of mode L, RGB or RGBA: [h, w] uint8, 0 for paper; h or w is at least `side` if it was before."""
+    """Ink in a picture of mode L, RGB or RGBA: [h, w] uint8, 0 for paper.
+
+    The longer side has `side` to 2 * `side` pixels, or fewer where the picture has.
+    """
     if image.mode != "RGBA":
         return _distance_from_paper(_coarse(image, side))
     if int(np.asarray(image).view("<u4").min()) >= OPAQUE:
         return _distance_from_paper(_coarse(image.convert("RGB"), side))
     opacity = _coarse(image.getchannel("A"), side)
-    if _paper(opacity) < 128:
+    if _middle(_border(opacity)) < 128:
         return _distance_from_paper(opacity)
     distance = _distance_from_paper(_coarse(image.convert("RGB"), side))
     return (distance.astype(np.uint16) * opacity // 255).astype(np.uint8)
@@ -36,21 +42,34 @@ def _coarse(image: Image.Image, side: int) -> Levels:
 
 
 def _distance_from_paper(levels: Levels) -> Levels:
-    if levels.ndim == 2:
-        return _distance(levels, _paper(levels))
-    height, width, bands = levels.shape
-    paper = np.array([_paper(levels[..., band]) for band in range(bands)], np.uint8)
+    height, width = levels.shape[:2]
+    bands = levels.reshape(height, width, -1)
+    borders = [_border(bands[..., band]) for band in range(bands.shape[2])]
+    distance = _distance(bands, np.array([_middle(border) for border in borders], np.uint8))
+    if min(height, width) < SMALLEST_PHOTOGRAPH or max(map(_spread, borders)) <= EVEN_SPREAD:
+        return distance
+    return ink_on_paper(bands, distance)
+
+
+def _distance(bands: Levels, paper: Levels) -> Levels:
     # Rows of bands side by side: NumPy is eight times slower over an innermost axis of three.
-    distances = _distance(levels.reshape(height, -1), np.tile(paper, width)).reshape(levels.shape)
-    return np.maximum(np.maximum(distances[..., 0], distances[..., 1]), distances[..., 2])
+    rows, paper = bands.reshape(len(bands), -1), np.tile(paper, bands.shape[1])
+    distances = (np.maximum(rows, paper) - np.minimum(rows, paper)).reshape(bands.shape)
+    return reduce(np.maximum, (distances[..., band] for band in range(bands.shape[2])))
 
 
-def _distance(levels: Levels, paper: np.uint8 | Levels) -> Levels:
-    return np.maximum(levels, paper) - np.minimum(levels, paper)
-
-
-def _paper(levels: Levels) -> np.uint8:
-    border = np.concatenate([levels[0], levels[-1], levels[1:-1, 0], levels[1:-1, -1]])
+def _border(band: Levels) -> Levels:
+    border = np.concatenate([band[0], band[-1], band[1:-1, 0], band[1:-1, -1]])
     border.sort()
+    return border
+
+
+def _middle(border: Levels) -> int:
     middle = len(border) // 2
-    return np.uint8((int(border[middle]) + int(border[~middle])) // 2)
+    return (int(border[middle]) + int(border[~middle])) // 2
+
+
+def _spread(border: Levels) -> int:
+    # Of all but the outermost half a percent, so that one ruled line that crosses the picture shows.
+    outermost = len(border) // 200
+    return int(border[~outermost]) - int(border[outermost])
