@@ -90,8 +90,13 @@ def render(strokes: Iterable[Stroke], paper: str) -> bytes:
 
 
 def draw(strokes: Iterable[Stroke]) -> Image.Image:
-    image = Image.new("L", (CANVAS_SIDE * SUPERSAMPLING,) * 2, 0)
-    pen, width = ImageDraw.Draw(image), PEN_WIDTH * CANVAS_SIDE * SUPERSAMPLING
+    return draw_on((CANVAS_SIDE, CANVAS_SIDE), strokes, PEN_WIDTH * CANVAS_SIDE)
+
+
+def draw_on(size: tuple[int, int], strokes: Iterable[Stroke], pen_width: float) -> Image.Image:
+    """White ink on black. size: width and height of the canvas in pixels."""
+    image = Image.new("L", (size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING), 0)
+    pen, width = ImageDraw.Draw(image), pen_width * SUPERSAMPLING
     for stroke in strokes:
         points = [(float(x), float(y)) for x, y in stroke * SUPERSAMPLING]
         pen.line(points, fill=255, width=round(width))
