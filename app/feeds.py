@@ -67,8 +67,9 @@ class Feed:
                 yield events
                 offset += len(events)
             elif not self._ended:  # behind the end: a reader may be ahead of this process
+                read = len(self._events)
                 await self._news.wait()
-                if offset >= len(self._events) and not self._ended:
+                if len(self._events) == read and not self._ended:
                     yield []
         with contextlib.suppress(asyncio.CancelledError):
             await self._reading  # raises what ended the reading early
