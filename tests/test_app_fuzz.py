@@ -10,16 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz import SETTINGS, fuzz
+from tests.models import FirstModel
 from tests.processes import Service, serving
 
 
 @pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def fuzzed(tmp_path_factory: pytest.TempPathFactory, with_model: FirstModel) -> Iterator[Service]:
     """A service with a model and without a worker."""
-    data_dir = tmp_path_factory.mktemp("fuzz")
-    with serving(data_dir) as service:
-        service.ready()
-    with serving(data_dir, "api", **SETTINGS) as service:
+    with serving(with_model(tmp_path_factory.mktemp("fuzz")), "api", **SETTINGS) as service:
         service.ready()
         yield service
 
