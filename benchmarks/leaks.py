@@ -1,0 +1,128 @@
+"""Whether answering takes ever more memory: 50,000 requests of every kind, and what the API holds after each 5,000.
+
+    apt-get install wrk
+    .venv/bin/python benchmarks/leaks.py
+
+Right and wrong requests are mixed: drawings in every form and size, damaged files, unknown models, pages and lists. The
+API runs without a worker, with a model that is trained for it. On two cores it takes about 3 minutes.
+"""
+
+import argparse
+import base64
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from serving_peers import wrk
+from serving_peers.process import ServerProcess, free_port, started
+from serving_peers.servers import ROOT
+
+from model.data import load_mnist
+
+CONNECTIONS = 16
+LONGEST_SECONDS = 600  # for one part
+SIDES = (28, 112, 280, 560)
+FORMATS = ("png", "jpeg", "webp")
+PAGES = (
+    *("/", "/openapi.json", "/healthz", "/readyz", "/models", "/train", "/evaluate", "/evaluate/default"),
+    *("/models/default", "/train/first-0", "/train/nothing", "/models/nothing", "/nowhere", "/train?limit=0"),
+)
+MODES = {"png": ("L", "P", "RGBA"), "jpeg": ("L", "RGB", "CMYK"), "webp": ("RGB", "RGBA")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--requests", type=int, default=50_000, help="to send in all")
+    parser.add_argument("--parts", type=int, default=10, help="after each of which memory is looked at")
+    arguments = parser.parse_args()
+    if not wrk.is_here():
+        sys.exit("there is no wrk: apt-get install wrk")
+    with TemporaryDirectory(prefix="inkling-leaks-") as name:
+        folder = Path(name)
+        requests = wrk.save_list([*mixed(folder)], folder / "requests.tsv")
+        with serving(folder, "serve"):
+            pass  # it has trained its first model by itself
+        with serving(folder, "api") as service:
+            print("\n".join(growth(service, requests, arguments.requests, arguments.parts)))
+
+
+@contextmanager
+def serving(folder: Path, command: str) -> Iterator[ServerProcess]:
+    """`inkling COMMAND`, once it can predict."""
+    port = free_port()
+    settings = {"INKLING_DATA_DIR": str(folder / "data"), "INKLING_PORT": str(port), "INKLING_LOG_LEVEL": "ERROR"}
+    arguments = [sys.executable, "-m", "app.cli", command]
+    with (
+        started(arguments, ROOT, {**settings, "PYTHONPATH": str(ROOT)}, port) as process,
+        httpx.Client(base_url=process.url, timeout=60) as http,
+    ):
+        process.seconds_to_first_answer(lambda: http.get("/readyz").is_success)
+        yield process
+
+
+def growth(service: ServerProcess, requests: Path, count: int, parts: int) -> Iterator[str]:
+    """A table row before the first request and after each part."""
+    yield "| requests | memory (MB) | requests/s | refused (4xx) | 5xx | unanswered |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    yield f"| 0 | {service.memory_bytes() / 1e6:.1f} | | | | |"
+    sent = 0
+    for _ in range(parts):
+        came = wrk.load(service.url, requests, CONNECTIONS, LONGEST_SECONDS, limit=count // parts)
+        sent += came.requests
+        refused = came.refused - came.server_errors
+        cells = (f"{sent:,}", f"{service.memory_bytes() / 1e6:.1f}", f"{came.per_second:.0f}", f"{refused}")
+        yield f"| {' | '.join(cells)} | {came.server_errors} | {came.broken} |"
+
+
+def mixed(folder: Path) -> Iterator[wrk.Request]:
+    """Their bodies are files in the folder."""
+    mnist = load_mnist(Path(os.environ.get("INKLING_CACHE_DIR", "~/.cache/inkling")).expanduser())
+    (folder / "bodies").mkdir()
+    for index, image in enumerate(mnist.test.images[:4]):
+        for number, (path, media_type, content) in enumerate(asked_with(image)):
+            body = folder / "bodies" / f"{index}-{number}"
+            body.write_bytes(content)
+            yield wrk.Request(path, media_type, body)
+        for path in PAGES:
+            yield wrk.Request(path, method="GET")
+
+
+def asked_with(digit: NDArray[np.uint8]) -> Iterator[tuple[str, str, bytes]]:
+    """Path, media type and body of requests about one digit, [28, 28] uint8."""
+    files = [(kind, saved(digit, side, kind, mode)) for kind in FORMATS for mode in MODES[kind] for side in SIDES]
+    text = [base64.b64encode(content).decode() for _, content in files]
+    for kind, content in files:
+        yield "/predict", f"image/{kind}", content
+        yield "/predict?include=seen", f"image/{kind}", content[: len(content) // 2]
+    yield "/predict?model=nothing", "image/png", files[0][1]
+    yield "/predict", "multipart/form-data; boundary=x", form(files[0][1])
+    for given in ({"image": text[1]}, {"images": text[:8]}, {"pixels": digit.tolist()}, {"pixels": [[0] * 28] * 28}):
+        yield "/predict", "application/json", json.dumps(given).encode()
+    for wrong in (b"", b"{", b"[" * 10_000, b'{"image": "%"}', b'{"images": []}'):
+        yield "/predict", "application/json", wrong
+    yield "/train?dry_run=true", "application/json", b"{}"
+    yield "/train", "application/json", b'{"epochs": 0}'
+
+
+def saved(digit: NDArray[np.uint8], side: int, kind: str, mode: str) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(255 - digit).resize((side, side)).convert(mode).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def form(content: bytes) -> bytes:
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="7.png"\r\nContent-Type: image/png\r\n\r\n'
+    return head + content + b"\r\n--x--\r\n"
+
+
+if __name__ == "__main__":
+    main()
