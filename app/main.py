@@ -6,6 +6,7 @@ python -m app.main --fd N serves on the listening socket that the parent process
 import argparse
 import asyncio
 import gc
+import os
 import resource
 import socket
 from collections.abc import AsyncIterator
@@ -137,6 +138,7 @@ def main() -> None:
     listening = socket.socket(fileno=parser.parse_args().fd)
     settings = Settings()
     logs.configure("api", settings)
+    os.environ.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", "2")  # seconds; 10 is what the supervisor gives all of the end
     end_with_parent()
     _allow_many_connections()
     Server(create_app(settings)).run(sockets=[listening])

@@ -110,10 +110,12 @@ def test_image_files_are_prepared_as_those_of_predict(
     result = client.infer("default", [tensor(files(*FILES).reshape(shape), "BYTES")])
     texts = files(*(base64.b64encode(file) for file in FILES)).reshape(shape)
     of_texts = client.infer("default", [tensor(texts, "BYTES", binary_data=False)])
-    for file, *answers in zip(FILES, result.as_numpy("probabilities"), of_texts.as_numpy("probabilities"), strict=True):
+    for index, file in enumerate(FILES):
         predicted = service.http.post("/predict", content=file, headers={"content-type": "image/png"}).json()
-        for probabilities in answers:
-            assert probabilities == pytest.approx(predicted["probabilities"], abs=1e-5)
+        for answer in (result, of_texts):
+            assert answer.as_numpy("probabilities")[index] == pytest.approx(predicted["probabilities"], abs=1e-5)
+            assert answer.as_numpy("is_digit")[index] == predicted["is_digit"]
+            assert answer.as_numpy("digit_score")[index] == pytest.approx(predicted["digit_score"], abs=1e-3)
 
 
 def test_only_the_outputs_asked_for_come_and_in_the_form_asked_for(client: triton.InferenceServerClient) -> None:

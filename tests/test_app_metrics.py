@@ -1,6 +1,7 @@
 """/metrics tells Prometheus what a process has done, with as many series as there are routes and no more."""
 
 import asyncio
+import base64
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import OperationalError
 
 from app.metrics import CountRequests, Metrics
+from tests.drawings import draw, encoded
 from tests.processes import SMALL_SPEC, Service, serving
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -192,6 +194,20 @@ def test_a_service_tells_of_its_requests_and_runs(service: Service) -> None:
     }
     assert value(after, "process_resident_memory_bytes") > 1e7
     assert value(after, "process_open_fds") > 3
+
+
+def test_a_service_tells_of_its_predictions(service: Service) -> None:
+    before = samples(service.http.get("/metrics").text)
+    image = base64.b64encode(encoded(draw(7))).decode()
+    confidence = service.http.post("/predict", json={"images": [image] * 3}).json()["predictions"][0]["confidence"]
+    after = samples(service.http.get("/metrics").text)
+    name = "inkling_prediction_confidence"
+    assert value(after, f"{name}_count") - value(before, f"{name}_count") == 3
+    assert value(after, f"{name}_sum") - value(before, f"{name}_sum") == pytest.approx(3 * confidence, abs=1e-4)
+    name = "inkling_prediction_batch_size_sum"
+    assert value(after, name) - value(before, name) == 3
+    assert value(after, "inkling_model_info", model=service.get("/readyz")["model"]) == 1
+    assert ("inkling_prediction_queue_depth", ()) in after
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it(service: Service) -> None:

@@ -60,6 +60,14 @@ def test_a_service_sends_spans_and_metrics_to_the_collector_it_is_told(collector
         wait_for(lambda: "/v1/metrics" in collector.paths)
 
 
+def test_a_collector_that_is_away_does_not_hold_up_the_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with serving(tmp_path, "api", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9") as service:
+        assert service.http.get("/healthz").status_code == 200
+    said = capfd.readouterr().err
+    assert "Application shutdown complete" in said
+    assert "killed" not in said
+
+
 def test_without_a_collector_no_exporter_is_loaded(tmp_path: Path) -> None:
     program = """if True:
         import sys

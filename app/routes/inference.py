@@ -183,10 +183,9 @@ async def _answer(target: Target, question: Question, predictor: Predictor) -> R
 
 
 def _outputs(answers: Answers) -> dict[str, NDArray[Any]]:
-    scores = getattr(answers, "digit_scores", np.zeros(len(answers.probabilities), np.float32))
     return {
         "probabilities": answers.probabilities,
         "digit": answers.probabilities.argmax(axis=1),
-        "is_digit": scores >= 0,
-        "digit_score": scores,
+        "is_digit": answers.digit_scores >= 0,
+        "digit_score": answers.digit_scores,
     }
