@@ -20,7 +20,7 @@ from app.errors import InklingError
 from app.tensors import read_images, read_request
 from model.drawing import from_image
 from tests.drawings import STROKES, draw, encoded
-from tests.processes import SMALL_SPEC, Service, serving
+from tests.processes import SMALL_SPEC, Service, serving, wait_for
 
 DIGITS = tuple(STROKES)
 FILES = [encoded(draw(digit)) for digit in DIGITS]
@@ -164,6 +164,24 @@ def test_a_model_is_asked_by_id_and_by_version(
         assert not client.is_model_ready(name, version)
         with pytest.raises(InferenceServerException, match=r"there is no model|has no version"):
             client.infer(name, [tensor(IMAGES)], model_version=version)
+
+
+def test_default_takes_part_in_a_trial_and_a_version_does_not(
+    client: triton.InferenceServerClient, service: Service, default: str
+) -> None:
+    other = service.ended(service.train(**SMALL_SPEC))["model"]
+
+    def version(**asked: str) -> str:
+        return str(client.infer("default", [tensor(IMAGES)], **asked).get_response()["model_version"])
+
+    try:
+        tried = service.http.put("/models/candidate", json={"model": other, "share": 1.0})
+        assert tried.status_code == 200, tried.text
+        assert (version(), version(model_version=default)) == (other, default)
+        wait_for(lambda: service.get("/models/candidate")["compared"] == 3)
+    finally:
+        service.http.put("/models/candidate", json={"model": None})
+    assert version() == default
 
 
 def test_a_client_reads_what_was_wrong(client: triton.InferenceServerClient) -> None:
