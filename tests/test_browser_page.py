@@ -209,6 +209,79 @@ def test_what_does_not_look_like_a_digit_is_said_with_the_nearest(page: Page) ->
     expect(answer).not_to_contain_text("does not look like")
 
 
+def test_several_digits_are_framed_and_read_as_a_number(page: Page) -> None:
+    page.locator("#several").check()
+    for digit in "2706":
+        page.locator("#canvas").press(digit)
+        expect(page.locator("#digit")).to_have_text(re.compile(f"{digit}$"))
+    expect(page.locator("#digit")).to_have_text("2706")
+    expect(page.locator("#announcement")).to_contain_text("2706")
+    expect(page.locator("#boxes rect")).to_have_count(4)
+    second = page.locator(".parts button").nth(1)
+    second.press("Enter")
+    expect(second).to_have_attribute("aria-pressed", "true")
+    page.locator("#why > summary").press("Enter")
+    expect(page.locator("#why .why-words")).to_contain_text(" spoke for the 7")
+    page.locator("#several").uncheck()
+    expect(page.locator("#boxes rect")).to_have_count(0)
+    expect(page.locator(".parts")).to_be_hidden()
+
+
+def test_a_model_is_renamed_and_described_below_its_row(page: Page) -> None:
+    row, editor = page.locator("#models tr[data-model]").first, page.locator(".editor")
+    name = row.locator(".model-name").inner_text()
+    for new in (f"{name} of room 12", name):
+        row.get_by_role("button", name="Edit").press("Enter")
+        expect(editor.locator("[name=name]")).to_be_focused()
+        editor.locator("[name=name]").fill(new)
+        editor.locator("[name=description]").fill("reads crossed sevens")
+        editor.locator("[name=name]").press("Enter")
+        expect(row.locator(".model-name")).to_have_text(new)
+        expect(row.locator(".model-description")).to_have_text("reads crossed sevens")
+    row.get_by_role("button", name="Edit").press("Enter")
+    editor.locator("[name=name]").fill("never to be seen")
+    page.keyboard.press("Escape")
+    expect(editor).to_have_count(0)
+    expect(row.locator(".model-name")).to_have_text(name)
+
+
+def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page: Page, service: Service) -> None:
+    content = bytearray(service.http.get("/models/default/download").content)
+    content[-4] ^= 1  # the least bit of a number: another model, and as good
+    page.locator("#upload > summary").press("Enter")
+    file = {"name": "from elsewhere.safetensors", "mimeType": "application/octet-stream", "buffer": bytes(content)}
+    page.locator("#upload [type=file]").set_input_files([file])  # type: ignore[list-item]
+    page.locator("#upload [type=submit]").press("Enter")
+    expect(page.locator("#upload .message")).to_contain_text("“from elsewhere” is here")
+    row = page.locator("#models tr[data-model]", has_text="from elsewhere")
+    expect(row).to_contain_text("uploaded")
+    model = row.get_attribute("data-model")
+    assert model is not None
+
+    page.locator("#comparing > summary").press("Enter")
+    page.locator("#comparing [name=one]").select_option(model)
+    page.locator("#comparing [name=other]").select_option(service.get("/models/default")["id"])
+    page.locator("#comparing [type=submit]").press("Enter")
+    expect(page.locator(".compared thead")).to_contain_text("from elsewhere")
+    expect(page.locator(".compared tbody tr", has_text="Accuracy").locator("td")).to_have_count(2)
+
+    trial = page.locator("#candidate")
+    trial.locator("summary").press("Enter")
+    trial.locator("select").select_option(model)
+    trial.get_by_role("button", name="Try it").press("Enter")
+    expect(trial).to_contain_text("“from elsewhere” sees every drawing in the default’s shadow")
+    expect(row.locator(".badge")).to_have_text("candidate")
+    page.locator("#canvas").press("7")
+    expect(trial).to_contain_text(re.compile(r"same digit as the default for 100.0\s% of \d+ drawings"))
+    trial.get_by_role("button", name="End the trial").press("Enter")
+    expect(trial).to_contain_text("No model is tried")
+    expect(row.locator(".badge")).to_have_count(0)
+
+    row.get_by_role("button", name="Delete").press("Enter")
+    page.locator("#deletion").get_by_role("button", name="Delete").press("Enter")
+    expect(row).to_have_count(0)
+
+
 @pytest.fixture
 def keyed(context: BrowserContext, tmp_path: Path) -> Iterator[Page]:
     """The page of a service that trains for who has a key, two waiting runs a user; its worker is free."""
