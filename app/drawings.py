@@ -1,15 +1,19 @@
 """Drawings as they are sent, and what they become before a network sees them."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InklingError, InvalidInputError, TooLargeError
 from model.drawing import DrawingError, ImageTooLargeError, from_image, from_pixels
+from model.segmentation import Segment, segment, segment_pixels
 
 SMALL_PIXELS = 28 * 28  # so few are prepared sooner than a thread is woken
+
+Result = TypeVar("Result")
 
 
 class Drawing(NamedTuple):
@@ -24,8 +28,18 @@ class Drawing(NamedTuple):
 
     def prepared(self) -> NDArray[np.uint8]:
         """[28, 28] uint8, ink high. Raises InvalidInputError, or TooLargeError, for what cannot be a drawing."""
-        try:
+        with self._naming_the_field():
             return from_image(self.content) if isinstance(self.content, bytes) else from_pixels(self.content)
+
+    def segments(self) -> list[Segment]:
+        """Its digits from left to right. Raises as `prepared`."""
+        with self._naming_the_field():
+            return segment(self.content) if isinstance(self.content, bytes) else segment_pixels(self.content)
+
+    @contextmanager
+    def _naming_the_field(self) -> Iterator[None]:
+        try:
+            yield
         except ImageTooLargeError as error:
             raise TooLargeError(str(error), *self.field) from None
         except DrawingError as error:
@@ -34,11 +48,16 @@ class Drawing(NamedTuple):
 
 def prepared(drawings: Sequence[Drawing]) -> list[NDArray[np.uint8] | Exception]:
     """Each drawing in the network's form, or what is wrong with it."""
-    return [_prepared(drawing) for drawing in drawings]
+    return [_attempt(drawing.prepared) for drawing in drawings]
 
 
-def _prepared(drawing: Drawing) -> NDArray[np.uint8] | Exception:
+def segmented(drawings: Sequence[Drawing]) -> list[list[Segment] | Exception]:
+    """Each drawing's digits, or what is wrong with it."""
+    return [_attempt(drawing.segments) for drawing in drawings]
+
+
+def _attempt(act: Callable[[], Result]) -> Result | Exception:
     try:
-        return drawing.prepared()
+        return act()
     except InklingError as error:
         return error

@@ -65,6 +65,24 @@ Row = Annotated[list[float], Field(fail_fast=True)]  # a million bad numbers mak
 Rows = Annotated[list[Row], Field(fail_fast=True)]
 
 
+class NumberDigit(Prediction):
+    """One digit of a number."""
+
+    box: list[int] = Field(
+        min_length=4,
+        max_length=4,
+        description="Where it is drawn: left, top, width and height in pixels of the picture",
+        examples=[[12, 8, 40, 62]],
+    )
+
+
+class NumberPrediction(Wire):
+    """A number that is drawn in one picture."""
+
+    number: str = Field(description="Its digits from left to right", examples=["2026"])
+    digits: list[NumberDigit] = Field(description="Each digit's prediction")
+
+
 class PredictRequest(Wire):
     """Exactly one of `image`, `pixels` and `images`."""
 

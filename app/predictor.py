@@ -18,13 +18,14 @@ from app.aliases import DEFAULT
 from app.batching import Batcher, Limits
 from app.candidates import Counts, Trial
 from app.database import UNAVAILABLE
-from app.drawings import Drawing, prepared
+from app.drawings import Drawing, prepared, segmented
 from app.errors import BusyError, DeadlineError, NoModelError, UnusableModelError
 from app.metrics import Metrics
 from app.registry import Registry
 from app.settings import Settings
 from app.warm import WarmModel
 from model.checkpoint import CheckpointError
+from model.segmentation import Segment
 
 WARM_MODELS = 8
 PREPARED_TOGETHER = 8  # drawings; more would make the first of them wait for the last
@@ -66,6 +67,7 @@ class Predictor:
         self._pool = ThreadPoolExecutor(2 * cores, "predict")
         preparing = Limits(PREPARED_TOGETHER, 0.0, settings.max_waiting_images, at_once=cores)
         self._drawings: Batcher[Drawing, Ink] = Batcher(prepared, preparing, self._pool)
+        self._numbers: Batcher[Drawing, list[Segment]] = Batcher(segmented, preparing._replace(batch=1), self._pool)
         metrics.queue_depth.set_function(self._waiting_images)
 
     @property
@@ -87,6 +89,11 @@ class Predictor:
     async def prepare(self, drawings: Sequence[Drawing], deadline: float) -> list[Ink]:
         """The drawings in the network's form. Raises BusyError, DeadlineError, and what is wrong with a drawing."""
         return await self._drawings.submit(drawings, deadline)
+
+    async def segment(self, drawing: Drawing, deadline: float) -> list[Segment]:
+        """The digits of a number, from left to right. Raises as `prepare`."""
+        (segments,) = await self._numbers.submit([drawing], deadline)
+        return segments
 
     async def answer(self, images: Sequence[Ink], model: str | None = None, deadline: float | None = None) -> Answers:
         """images: each [28, 28] uint8 in the network's form; model: an id or alias, the default if left out.
@@ -214,4 +221,8 @@ class Predictor:
         return _Served(warm, Batcher(warm.answer, limits, self._pool, seconds=warm.seconds, on_batch=on_batch))
 
     def _waiting_images(self) -> int:
-        return len(self._drawings) + sum(len(served.queue) for served in [*self._warm_models.values()])
+        return (
+            len(self._drawings)
+            + len(self._numbers)
+            + sum(len(served.queue) for served in [*self._warm_models.values()])
+        )

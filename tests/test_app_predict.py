@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from model.drawing import from_image
 from tests.drawings import STROKES, draw, encoded
@@ -55,6 +56,24 @@ def test_many_images_are_answered_in_their_order(service: Service) -> None:
 def test_what_the_network_saw_is_shown_on_request(service: Service) -> None:
     answer = predicted(service, content=SEVEN, headers=PNG, params={"include": "seen"})
     assert answer["seen"] == from_image(SEVEN).tolist()
+
+
+def test_a_number_is_read_from_left_to_right_with_a_box_for_each_digit(service: Service) -> None:
+    sheet = Image.new("L", (3 * 280 + 40, 320), 255)
+    for place, digit in enumerate((7, 1, 4)):
+        sheet.paste(draw(digit).convert("L"), (20 + 280 * place, 20))
+    params = {"segment": "true", "include": "seen"}
+    answer = predicted(service, content=encoded(sheet), headers=PNG, params=params)
+    assert answer["number"] == "714" == "".join(str(digit["digit"]) for digit in answer["digits"])
+    for place, digit in enumerate(answer["digits"]):
+        left, top, width, height = digit["box"]
+        assert 20 + 280 * place < left < left + width < 300 + 280 * place
+        assert 20 < top < top + height < 300
+        assert digit["seen"] and digit["is_digit"] in (True, False)
+    many = service.http.post("/predict", params=params, json={"images": [np.asarray(draw(7)).tolist()] * 2})
+    assert (many.status_code, many.json()["errors"][0]["loc"]) == (422, ["query", "segment"])
+    blank = service.http.post("/predict", params=params, json={"pixels": [[0] * 50] * 50})
+    assert (blank.status_code, blank.json()["errors"][0]["loc"]) == (422, ["body", "pixels"])
 
 
 def test_a_model_can_be_asked_by_id_and_by_alias(service: Service) -> None:
