@@ -1,4 +1,4 @@
-"""Whether answering takes ever more memory: 50,000 requests of every kind, and what the API holds after each 5,000.
+"""Whether answering takes ever more memory: 50,000 requests of every kind, and what the API holds after every 5,000.
 
     apt-get install wrk
     .venv/bin/python benchmarks/leaks.py
@@ -29,7 +29,7 @@ from serving_peers.servers import ROOT
 from model.data import load_mnist
 
 CONNECTIONS = 16
-LONGEST_SECONDS = 600  # for one part
+BURST_SECONDS = 1.0
 SIDES = (28, 112, 280, 560)
 FORMATS = ("png", "jpeg", "webp")
 PAGES = (
@@ -52,7 +52,8 @@ def main() -> None:
         with serving(folder, "serve"):
             pass  # it has trained its first model by itself
         with serving(folder, "api") as service:
-            print("\n".join(growth(service, requests, arguments.requests, arguments.parts)))
+            for row in growth(service, requests, arguments.requests, arguments.parts):
+                print(row, flush=True)
 
 
 @contextmanager
@@ -75,12 +76,15 @@ def growth(service: ServerProcess, requests: Path, count: int, parts: int) -> It
     yield "| --- | --- | --- | --- | --- | --- |"
     yield f"| 0 | {service.memory_bytes() / 1e6:.1f} | | | | |"
     sent = 0
-    for _ in range(parts):
-        came = wrk.load(service.url, requests, CONNECTIONS, LONGEST_SECONDS, limit=count // parts)
-        sent += came.requests
-        refused = came.refused - came.server_errors
-        cells = (f"{sent:,}", f"{service.memory_bytes() / 1e6:.1f}", f"{came.per_second:.0f}", f"{refused}")
-        yield f"| {' | '.join(cells)} | {came.server_errors} | {came.broken} |"
+    for part in range(1, parts + 1):
+        came = []
+        while sent < count * part / parts:
+            came.append(wrk.load(service.url, requests, CONNECTIONS, BURST_SECONDS, count_server_errors=True))
+            sent += came[-1].requests
+        speed = sum(load.requests for load in came) / sum(load.seconds for load in came)
+        failed = sum(load.server_errors for load in came)
+        refused, broken = sum(load.refused for load in came) - failed, sum(load.broken for load in came)
+        yield f"| {sent:,} | {service.memory_bytes() / 1e6:.1f} | {speed:.0f} | {refused} | {failed} | {broken} |"
 
 
 def mixed(folder: Path) -> Iterator[wrk.Request]:

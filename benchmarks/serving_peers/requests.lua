@@ -1,5 +1,5 @@
 -- wrk sends the requests of a list in turn and prints one line of JSON at the end.
--- Arguments: the list's file; then, to stop early, after how many answers.
+-- Arguments: the list's file; then, to count answers of status 5xx apart, any word.
 -- A line of the list: method, path, media type and the file with the body, separated by tabs.
 
 local requests, turn = {}, 0
@@ -17,7 +17,7 @@ function init(arguments)
     requests[#requests + 1] = wrk.format(method, path, headers, body ~= "" and content_of(body) or nil)
   end
   if arguments[2] then
-    count_answers(tonumber(arguments[2]))
+    count_server_errors()
   end
 end
 
@@ -34,15 +34,10 @@ function request()
 end
 
 -- Only where it is asked for: wrk hands every answer to Lua then, which takes the generator's time.
-function count_answers(limit)
-  local answers = 0
+function count_server_errors()
   function response(status)
-    answers = answers + 1
     if status >= 500 then
       server_errors = server_errors + 1
-    end
-    if answers == limit then
-      wrk.thread:stop()
     end
   end
 end

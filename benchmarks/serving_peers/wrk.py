@@ -37,7 +37,7 @@ class Load(NamedTuple):
     max_seconds: float
     refused: int
     broken: int
-    server_errors: int  # counted only with a limit
+    server_errors: int  # of the refused, those of status 5xx, where they are counted
 
     @property
     def per_second(self) -> float:
@@ -57,10 +57,10 @@ def save_list(requests: Sequence[Request], path: Path) -> Path:
     return path
 
 
-def load(url: str, requests: Path, connections: int, seconds: float, limit: int | None = None) -> Load:
-    """requests: a file that `save_list` has written; limit: stop after so many answers, however early."""
+def load(url: str, requests: Path, connections: int, seconds: float, *, count_server_errors: bool = False) -> Load:
+    """requests: a file that `save_list` has written; counting takes the generator's time."""
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{math.ceil(seconds)}s"]
     command += ["--timeout", f"{TIMEOUT_SECONDS}s", "--script", str(SCRIPT), url, "--", str(requests)]
-    command += [] if limit is None else [str(limit)]
+    command += ["count"] if count_server_errors else []
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     return Load(**json.loads(result.stdout.strip().rpartition("\n")[2]))
