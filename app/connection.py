@@ -165,7 +165,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
-        yield from (line.removesuffix(b"\r").decode() for line in lines)
+        yield from (line.removesuffix(b"\r").decode(errors="replace") for line in lines)
 
 
 def _messages(lines: Iterable[str]) -> Iterator[Message]:

@@ -48,20 +48,20 @@ def predict(
     from app.client import ServiceError
     from app.terminal import show_prediction
 
-    wrong = 0
+    failed = 0
     with _service(url) as inkling:
         for file in files:
             try:
                 prediction = inkling.predict(_read(file), model=model)
             except OSError as error:
-                wrong += _complain(file, error.strerror)
+                failed += _complain(file, error.strerror)
             except ServiceError as error:
-                if not error.errors:  # nothing that another file would do better
+                if not any(wrong.loc[:1] == ["body"] for wrong in error.errors):  # no other file would do better
                     raise
-                wrong += _complain(file, error.errors[0].msg)
+                failed += _complain(file, error.errors[0].msg)
             else:
                 _print_line(prediction, file=file) if json else show_prediction(file, prediction)
-    if wrong:
+    if failed:
         raise typer.Exit(1)
 
 

@@ -172,6 +172,13 @@ def test_predict_names_every_file_that_is_none_and_answers_the_others(service: S
     assert unread.startswith(f"{tmp_path}/text.png: ") and len(unread) > len(f"{tmp_path}/text.png: ")
 
 
+def test_a_model_that_is_not_there_is_no_files_fault(service: Service) -> None:
+    for name in ("none", "no name", "../x"):
+        result = on(service, "predict", str(SEVEN), str(SEVEN), "--model", name)
+        assert (result.returncode, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+        assert not result.stderr.startswith(str(SEVEN))
+
+
 def test_evaluate_shows_the_leaderboard_or_a_report(service: Service) -> None:
     board = table(on(service, "evaluate"))
     entries = service.get("/evaluate")["models"]
