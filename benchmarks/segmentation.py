@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("drawings", type=Path, help="an .npz file of strokes and labels")
     parser.add_argument("--count", type=int, default=300, help="numbers to draw")
-    parser.add_argument("--seed", type=int, default=1, help="0 is the one that the constants were chosen on")
+    parser.add_argument("--seed", type=int, default=2, help="0 and 1 are those that the constants were chosen on")
     arguments = parser.parse_args()
     drawings, random = load(arguments.drawings), np.random.default_rng(arguments.seed)
     misses: Counter[tuple[str, int]] = Counter()

@@ -158,7 +158,14 @@ def _cut(piece: Piece, height: int, pen: float) -> list[Piece]:
         return [piece]
     before = Piece(piece.ink[:, :column], piece.left, piece.top)
     behind = Piece(piece.ink[:, column:], piece.left + column, piece.top)
+    if min(_tallest(before), _tallest(behind)) < SHORT * height:  # a 5's bar and its foot, which both end up behind
+        return [piece]
     return [part for side in (before, behind) for part in _cut(_trimmed(side), height, pen)]
+
+
+def _tallest(piece: Piece) -> int:
+    labels, _ = ndimage.label(piece.ink, np.ones((3, 3)))
+    return max(rows.stop - rows.start for rows, _ in ndimage.find_objects(labels))
 
 
 def _bridge(ink: NDArray[np.bool_], height: int, pen: float) -> int | None:
