@@ -5,7 +5,7 @@ import { svg } from "./dom.js";
 /** @typedef {{digit: number, box: readonly [number, number, number, number]}} Framed  in units of the sheet's side */
 
 const SIDE = 100;
-const ROOM = 2;
+const ROOM = 0.8;
 
 export class Boxes {
   /** @param {SVGElement} root */
