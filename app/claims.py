@@ -14,8 +14,8 @@ from app.database import RETRY_SECONDS, UNAVAILABLE, queue_url
 from app.runs import (
     APPLICATION_VERSION,
     MAX_ATTEMPTS,
-    POLL_SECONDS,
     QUEUE,
+    QUEUE_POLL_SECONDS,
     SNAPSHOT,
     STREAM,
     WORKFLOW,
@@ -90,7 +90,7 @@ def serve(url: str, executor: str, place: WorkerInfo, train: Train) -> None:
         return await train_step(DBOS.workflow_id, spec)
 
     DBOS.launch()
-    DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=POLL_SECONDS)
+    DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=QUEUE_POLL_SECONDS)
 
 
 def give_back(run: str, executor: str, *, failed: bool) -> None:

@@ -25,10 +25,10 @@ from app.registry import Registry
 from app.runs import (
     APPLICATION_VERSION,
     MAX_ATTEMPTS,
-    POLL_SECONDS,
     QUEUE,
     SNAPSHOT,
     STREAM,
+    STREAM_POLL_SECONDS,
     WORKFLOW,
     add_event,
     count_runs,
@@ -230,7 +230,7 @@ class Jobs:
             feed.close()
 
     def _read_stream(self, run: str, offset: int) -> AsyncIterator[Any]:
-        return self._client.read_stream_async(run, STREAM, offset=offset, polling_interval_sec=POLL_SECONDS)
+        return self._client.read_stream_async(run, STREAM, offset=offset, polling_interval_sec=STREAM_POLL_SECONDS)
 
     async def _status(self, run: str) -> WorkflowStatus:
         statuses = await self._client.list_workflows_async(name=WORKFLOW, workflow_ids=[run])

@@ -17,7 +17,8 @@ WORKFLOW = "train"
 STREAM = "progress"
 SNAPSHOT = "snapshot"
 APPLICATION_VERSION = "1"  # constant: DBOS' default changes with the code, and a deploy would strand running jobs
-POLL_SECONDS = 0.2
+QUEUE_POLL_SECONDS = 0.5  # a look costs an idle worker 3 ms
+STREAM_POLL_SECONDS = 0.2
 MAX_ATTEMPTS = 5
 
 
