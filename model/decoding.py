@@ -59,7 +59,13 @@ def decode(image_bytes: bytes, *, side: int = 280) -> Picture:
 
 
 def gray_picture(pixels: NDArray[np.generic]) -> Picture:
-    """Takes gray levels, [H, W] from 0 to 255, for a picture.
+    """Takes gray levels, [H, W] from 0 to 255, for a picture. Raises as `gray_levels`."""
+    levels = gray_levels(pixels)
+    return Picture(Image.fromarray(levels), levels.shape[1], levels.shape[0])
+
+
+def gray_levels(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Checks and rounds gray levels, [H, W] from 0 to 255.
 
     Raises DrawingError for another shape or range, ImageTooLargeError or, below 3 pixels, BlankDrawingError.
     """
@@ -70,7 +76,7 @@ def gray_picture(pixels: NDArray[np.generic]) -> Picture:
     if not (pixels.min() >= 0 and pixels.max() <= 255):
         raise DrawingError("a pixel lies outside the gray levels: send numbers from 0 to 255")
     levels = np.rint(pixels) if pixels.dtype.kind == "f" else pixels
-    return Picture(Image.fromarray(levels.astype(np.uint8)), width, height)
+    return levels.astype(np.uint8)
 
 
 class _Jpeg(JpegImageFile):

@@ -19,7 +19,7 @@ from model.decoding import (
     ImageTooLargeError,
     UnreadableImageError,
     decode,
-    gray_picture,
+    gray_levels,
 )
 from model.ink import ink_of
 from model.paper import Levels
@@ -62,7 +62,10 @@ def from_pixels(pixels: NDArray[np.generic]) -> Levels:
 
     Raises DrawingError for another shape or range, ImageTooLargeError or BlankDrawingError.
     """
-    return network_form(ink_of(gray_picture(pixels).image))
+    levels = gray_levels(pixels)
+    if has_network_form(levels):  # then more than half of its border is black, and its levels are its ink
+        return levels
+    return network_form(ink_of(Image.fromarray(levels)))
 
 
 def network_form(ink: Levels) -> Levels:
