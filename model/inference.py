@@ -2,7 +2,7 @@
 
 The score joins two signs of a digit: that the network is sure (the energy of its logits, Liu et al. 2020), and that
 the picture is like those of some digit (its likelihood under a Gaussian of each digit's pictures, after Lee et al.
-2018); it does not pass where several digits beside each other are the likelier explanation (Ren et al. 2019).
+2018); it does not pass where several digits in a row are the likelier explanation (Ren et al. 2019).
 
 Shapes: B images in a batch, C = 10 digits, K principal components, G Gaussians: one a digit and some of rivals.
 """
@@ -25,7 +25,7 @@ Floats = NDArray[np.float32] | Array
 
 
 class Gaussians(NamedTuple):
-    """What pictures of each digit are like, and then what those of several digits are like, in few dimensions.
+    """What pictures of each digit are like, and then what those of their rivals are like: several digits in a row.
 
     A picture x [784] in 0..1 has the squared Mahalanobis distance |x · projection · whitening - offsets|² of group g,
     and -2 times its log-likelihood is that and log_determinants[g], but for a constant.

@@ -10,7 +10,9 @@ import pytest
 import safetensors.numpy
 
 from model import network as net
-from model.checkpoint import METADATA_KEY, CheckpointError, from_bytes, to_bytes
+from model.checkpoint import METADATA_KEY, CheckpointError, confidence_of, from_bytes, metadata_of, to_bytes
+from model.drawing import PREPARATION
+from model.inference import Confidence, DigitScale, Gaussians
 from model.presets import PRESETS
 from model.spec import TrainSpec
 
@@ -19,6 +21,15 @@ PARAMETERS = net.init(jax.random.key(3), SPEC.network)
 DATA = to_bytes(PARAMETERS, SPEC)
 
 Tensors = dict[str, np.ndarray]
+
+
+CONFIDENCE = Confidence(
+    1.25,
+    Gaussians(*(np.full(shape, 0.5, np.float32) for shape in ((784, 2), (2, 24), 24, 12))),
+    DigitScale(10.0, 2.0, 50.0, 20.0, threshold=-3.0),
+)
+SCORES = {"loss": 0.05, "accuracy": 0.98}
+SERVED = to_bytes(PARAMETERS, SPEC, CONFIDENCE, SCORES)
 
 
 def changed(change: Callable[[Tensors], Any], spec: Any = None) -> bytes:
@@ -75,3 +86,69 @@ def test_a_spec_that_is_missing_or_wrong_is_refused() -> None:
     assert "no spec in its metadata" in refusal(safetensors.numpy.save(safetensors.numpy.load(DATA)))
     wrong = {**SPEC.model_dump(mode="json"), "epochs": 0}
     assert "its spec is not valid: epochs:" in refusal(changed(lambda tensors: None, wrong))
+
+
+def test_confidence_and_scores_are_in_the_file() -> None:
+    found = confidence_of(SERVED)
+    assert found and (found.temperature, found.scale) == (CONFIDENCE.temperature, CONFIDENCE.scale)
+    jax.tree.map(np.testing.assert_array_equal, found.gaussians, CONFIDENCE.gaussians)
+    jax.tree.map(np.testing.assert_array_equal, from_bytes(SERVED)[1], PARAMETERS)
+    said = json.loads(metadata_of(SERVED)[METADATA_KEY])
+    assert (said["scores"], said["preparation"]) == (SCORES, PREPARATION)
+
+
+def test_arrays_come_back_however_they_lay_in_memory() -> None:
+    whitening = np.asfortranarray(np.arange(48, dtype=np.float32).reshape(2, 24))
+    confidence = CONFIDENCE._replace(gaussians=CONFIDENCE.gaussians._replace(whitening=whitening))
+    found = confidence_of(to_bytes(PARAMETERS, SPEC, confidence))
+    assert found
+    np.testing.assert_array_equal(found.gaussians.whitening, whitening)
+
+
+def test_a_file_of_an_older_version_has_no_confidence() -> None:
+    older = changed(lambda tensors: None)
+    assert from_bytes(older)[0] == SPEC
+    assert confidence_of(older) is None
+    assert confidence_of(DATA) is None
+
+
+def test_a_model_for_another_preparation_is_refused() -> None:
+    assert refusal(said(preparation="centred-2")) == (
+        f"it is for drawings prepared by 'centred-2'; here they are by '{PREPARATION}'"
+    )
+
+
+@pytest.mark.parametrize(
+    "confidence",
+    [
+        *(None, "sure", {"temperature": 1.0}, {"temperature": 1.0, "scale": {"threshold": 0.0}}),
+        {"temperature": 0.0, "scale": CONFIDENCE.scale._asdict()},
+        {"temperature": float("nan"), "scale": CONFIDENCE.scale._asdict()},
+    ],
+)
+def test_a_confidence_that_is_not_valid_is_refused(confidence: Any) -> None:
+    with pytest.raises(CheckpointError, match="its confidence is not valid"):
+        confidence_of(said(confidence=confidence))
+
+
+def test_gaussians_that_do_not_fit_are_named_by_their_path() -> None:
+    tensors = safetensors.numpy.load(SERVED)
+    metadata = metadata_of(SERVED)
+    for name, tensor, message in [
+        ("offsets", np.zeros(23, np.float32), "gaussians.offsets is float32[23]; expected float32[24]"),
+        ("log_determinants", np.full(12, np.nan, np.float32), "gaussians.log_determinants is not finite"),
+        (
+            "projection",
+            np.zeros((10, 2), np.float32),
+            "gaussians.projection is float32[10, 2]; expected float32[784, 2]",
+        ),
+    ]:
+        with pytest.raises(CheckpointError) as caught:
+            confidence_of(safetensors.numpy.save({**tensors, f"gaussians.{name}": tensor}, metadata=metadata))
+        assert str(caught.value) == message
+
+
+def said(**fields: Any) -> bytes:
+    """SERVED with other words in its metadata."""
+    words = {**json.loads(metadata_of(SERVED)[METADATA_KEY]), **fields}
+    return safetensors.numpy.save(safetensors.numpy.load(SERVED), metadata={METADATA_KEY: json.dumps(words)})
