@@ -28,7 +28,13 @@ router = APIRouter(prefix="/train", tags=["train"])
 
 
 @router.post(
-    "", status_code=HTTPStatus.ACCEPTED, max_body_size=MAX_SPEC_BYTES, responses=describe(401, 403, 413, 429, 503)
+    "",
+    status_code=HTTPStatus.ACCEPTED,
+    max_body_size=MAX_SPEC_BYTES,
+    responses={
+        200: {"model": DryRun, "description": "What the run would be"},
+        **describe(401, 403, 413, 429, 503),
+    },
 )
 async def train(
     request: TrainRequest,
