@@ -17,6 +17,7 @@ from app.line import Priority
 from app.registry import Registry
 from app.schemas import RunState
 from app.settings import Settings
+from model.checkpoint import to_bytes
 from model.spec import TrainSpec
 from tests.models import FIRST_RUN, FirstModel
 from tests.processes import SMALL_SPEC, serving
@@ -114,6 +115,7 @@ def test_a_run_that_has_published_its_model_says_how_it_ends_when_it_is_cancelle
     ):
         run = service.train(**SMALL_SPEC)
         attempt = Checkpoints(database).begin(run)
-        Registry(database).publish(run, SPEC, PARAMETERS, evaluation(0.5), None, attempt=attempt, diverged=diverged)
+        data = to_bytes(PARAMETERS, SPEC)
+        Registry(database).publish(run, SPEC, data, evaluation(0.5), None, attempt=attempt, diverged=diverged)
         refused = service.http.post(f"/train/{run}/cancel")
         assert (refused.status_code, f"has ended ({state})" in refused.json()["detail"]) == (409, True), refused.text
