@@ -35,7 +35,7 @@ from app.model_schemas import (
     Order,
     Sort,
 )
-from app.predictions import Prediction, PredictionList
+from app.predictions import NumberPrediction, Prediction, PredictionList
 from app.schemas import DryRun, PresetInfo, PresetList, Progress, Run, RunEnd, RunList, RunSummary
 from model.reports import EpochReport
 
@@ -176,6 +176,13 @@ class Inkling:
         if isinstance(drawing, list | tuple):
             return self._predict_many(drawing, params) if drawing else []
         return self._service.read(Prediction, "POST", "/predict", params=params, **_body(_content(drawing)))
+
+    def read_number(
+        self, drawing: Drawing, *, model: str | ModelInfo | None = None, include: Sequence[str] = ()
+    ) -> NumberPrediction:
+        """The digits of a number that is drawn in one picture, from left to right. Otherwise as `predict`."""
+        params = _given(segment=True, include=list(include), model=None if model is None else _id(model))
+        return self._service.read(NumberPrediction, "POST", "/predict", params=params, **_body(_content(drawing)))
 
     def _predict_many(self, drawings: Sequence[Drawing], params: dict[str, Any]) -> list[Prediction]:
         contents = [_content(drawing) for drawing in drawings]

@@ -1,6 +1,7 @@
 """Drawings as a person would make them on a canvas of 280 × 280 pixels."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,14 @@ def draw(digit: int, *, width: int = 22, ink: object = 0, paper: object = 255, m
         for x, y in stroke:
             pen.circle((x, y), width / 2, fill=ink)  # type: ignore[arg-type]
     return image
+
+
+def draw_number(digits: Sequence[int]) -> Image.Image:
+    """Each digit in a cell of 280 pixels, 20 pixels from the picture's edges."""
+    sheet = Image.new("L", (280 * len(digits) + 40, 320), 255)
+    for place, digit in enumerate(digits):
+        sheet.paste(draw(digit), (20 + 280 * place, 20))
+    return sheet
 
 
 def encoded(image: Image.Image, image_format: str = "png", **options: object) -> bytes:

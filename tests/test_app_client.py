@@ -18,7 +18,7 @@ from model.checkpoint import from_bytes
 from model.drawing import from_image
 from model.reports import EpochReport
 from model.spec_optimizers import Sgd
-from tests.drawings import draw, encoded
+from tests.drawings import draw, draw_number, encoded
 from tests.processes import LONG_SPEC, ROOT, SMALL_SPEC, Service, serving
 from tests.trainings import small_spec
 
@@ -109,6 +109,12 @@ def test_a_model_and_extra_fields_are_asked_for(inkling: Inkling, model: str) ->
     why = inkling.predict(SEVEN, include=("saliency", "activations"))
     assert why.saliency is not None and len(why.saliency) == 28
     assert why.activations is not None and why.activations[-1].size == 10
+
+
+def test_a_number_is_read_digit_by_digit(inkling: Inkling) -> None:
+    read = inkling.read_number(encoded(draw_number([7, 1, 4])), include=["seen"])
+    assert (read.number, [digit.digit for digit in read.digits]) == ("714", [7, 1, 4])
+    assert all(len(digit.box) == 4 and digit.seen for digit in read.digits)
 
 
 def test_what_is_wrong_with_a_request_is_named(inkling: Inkling) -> None:

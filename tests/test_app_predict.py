@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from model.drawing import from_image
-from tests.drawings import STROKES, draw, encoded
+from tests.drawings import STROKES, draw, draw_number, encoded
 from tests.models import FirstModel
 from tests.processes import SMALL_SPEC, Service, serving
 
@@ -59,11 +58,8 @@ def test_what_the_network_saw_is_shown_on_request(service: Service) -> None:
 
 
 def test_a_number_is_read_from_left_to_right_with_a_box_for_each_digit(service: Service) -> None:
-    sheet = Image.new("L", (3 * 280 + 40, 320), 255)
-    for place, digit in enumerate((7, 1, 4)):
-        sheet.paste(draw(digit).convert("L"), (20 + 280 * place, 20))
     params = {"segment": "true", "include": "seen"}
-    answer = predicted(service, content=encoded(sheet), headers=PNG, params=params)
+    answer = predicted(service, content=encoded(draw_number([7, 1, 4])), headers=PNG, params=params)
     assert answer["number"] == "714" == "".join(str(digit["digit"]) for digit in answer["digits"])
     for place, digit in enumerate(answer["digits"]):
         left, top, width, height = digit["box"]
