@@ -25,6 +25,7 @@ from fastapi.responses import JSONResponse
 from pydantic.json_schema import models_json_schema
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.database import UNAVAILABLE
@@ -196,6 +197,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _answer_http_exception)
     for error in UNAVAILABLE:
         app.add_exception_handler(error, _answer_database_error)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_exception_handler(Exception, _answer_unexpected)
 
 
@@ -305,6 +307,11 @@ async def _answer_http_exception(request: Request, error: Any) -> JSONResponse:
 
 
 _BODY_ERRORS = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}  # what FastAPI raises while it reads one
+
+
+async def _answer_nobody(request: Request, error: Exception) -> JSONResponse:
+    """Whoever sent the request has gone before its end: no failure of this service's."""
+    return problem(request.scope, HTTPStatus.BAD_REQUEST, "the body broke off", loc=("body",))
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:

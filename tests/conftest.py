@@ -1,6 +1,7 @@
 """What every test shares: JAX made strict, and the real MNIST."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,8 @@ from tests.models import FirstModel
 from tests.postgresql import Postgresql, binaries, running
 from tests.processes import Service, serving
 
+# A shell that starts this in the background makes it ignore Ctrl-C, and what it starts; some tests send that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

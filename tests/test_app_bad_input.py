@@ -2,16 +2,20 @@
 
 import base64
 import binascii
+import socket
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from app.routes.models import FILE_TYPE
 from tests.drawings import draw, encoded
-from tests.processes import SMALL_SPEC, SOON_SECONDS, Service
+from tests.processes import SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for
 
 SEVEN = encoded(draw(7))
 
@@ -265,3 +269,18 @@ def test_a_bad_last_event_id_is_refused(service: Service) -> None:
     run = service.get("/train?limit=1")["runs"][0]["id"]
     response = service.http.get(f"/train/{run}/events", headers={"Last-Event-ID": "last"})
     problem(response, 422, "header", "last-event-id")
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"), [("/predict", "image/png"), ("/predict", "application/json"), ("/models", FILE_TYPE)]
+)
+def test_a_body_that_breaks_off_is_nobodys_failure(
+    path: str, media_type: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: inkling\r\nContent-Type: {media_type}\r\nContent-Length: 99\r\n\r\n"
+    with serving(tmp_path, "api") as service:
+        address = urlsplit(service.url)
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(head.encode() + b"half")
+        wait_for(lambda: f'route="{path}",status="400"' in service.http.get("/metrics").text)
+    assert "Traceback" not in capfd.readouterr().err
