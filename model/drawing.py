@@ -79,10 +79,24 @@ def has_network_form(ink: Levels) -> bool:
     """Whether ink [h, w] uint8 is as MNIST's digits are: it is to be passed on as it is."""
     if ink.shape != (FORM_SIDE, FORM_SIDE) or ink.max() < 250:  # MNIST's peaks are 254 and 255
         return False
-    if max(cropped(ink).shape) > DIGIT_SIDE:
+    sums = _sums(ink)
+    if max(map(_extent, sums)) > DIGIT_SIDE:
         return False
-    off_centre = max(abs(FORM_CENTRE - coordinate) for coordinate in _centre_of_mass(ink))
-    return off_centre <= 0.6  # 0.52 in MNIST, which is shifted by whole pixels
+    return max(abs(FORM_CENTRE - _middle(along)) for along in sums) <= 0.6  # 0.52 in MNIST, shifted by whole pixels
+
+
+def _sums(ink: Levels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ink in each row, [h], and in each column, [w]."""
+    return ink.sum(axis=1, dtype=np.int64), ink.sum(axis=0, dtype=np.int64)
+
+
+def _extent(sums: NDArray[np.int64]) -> int:
+    inked = sums.nonzero()[0]
+    return int(inked[-1] - inked[0]) + 1
+
+
+def _middle(sums: NDArray[np.int64]) -> float:
+    return int(sums @ LEVELS[: len(sums)]) / int(sums.sum())
 
 
 def inked(ink: Levels) -> Levels:
@@ -177,14 +191,8 @@ def _stretched(digit: Levels) -> Levels:
 
 def _centred(digit: Levels) -> Levels:
     form = np.zeros((FORM_SIDE, FORM_SIDE), np.uint8)
-    (height, width), (y, x) = digit.shape, _centre_of_mass(digit)
+    (height, width), (y, x) = digit.shape, map(_middle, _sums(digit))
     top = min(max(round(FORM_CENTRE - y), 0), FORM_SIDE - height)  # lopsided ink stays whole
     left = min(max(round(FORM_CENTRE - x), 0), FORM_SIDE - width)
     form[top : top + height, left : left + width] = digit
     return form
-
-
-def _centre_of_mass(ink: Levels) -> tuple[float, float]:
-    rows, columns = ink.sum(axis=1, dtype=np.int64), ink.sum(axis=0, dtype=np.int64)
-    total = int(rows.sum())
-    return int(rows @ LEVELS[: len(rows)]) / total, int(columns @ LEVELS[: len(columns)]) / total
