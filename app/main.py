@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
@@ -90,6 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[State]:
     use_compilation_cache(settings.cache_dir)
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # to hand over to a thread takes as long as to predict
     database = Database(settings.database)
     await persisting(database.migrate)
     registry = Registry(database)
