@@ -8,14 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InklingError, InvalidInputError, TooLargeError
-from model.decoding import png_size
 from model.drawing import DrawingError, ImageTooLargeError, from_image, from_pixels
 from model.segmentation import Segment, segment, segment_pixels
 
-# So little is prepared, within a quarter of a millisecond, sooner than a thread is woken.
-SMALL_PIXELS = 28 * 28  # of gray levels
-SMALL_SIDE = 128  # px, of a PNG; the page sends 112
-SMALL_FILE_BYTES = 4_096  # no photograph is, which takes longer
+SMALL_PIXELS = 28 * 28  # so few are prepared sooner than a thread is woken
 
 Result = TypeVar("Result")
 
@@ -28,10 +24,7 @@ class Drawing(NamedTuple):
 
     @property
     def is_small(self) -> bool:
-        if isinstance(self.content, np.ndarray):
-            return self.content.size <= SMALL_PIXELS
-        size = png_size(self.content) if len(self.content) <= SMALL_FILE_BYTES else None
-        return size is not None and max(size) <= SMALL_SIDE
+        return isinstance(self.content, np.ndarray) and self.content.size <= SMALL_PIXELS
 
     def prepared(self) -> NDArray[np.uint8]:
         """[28, 28] uint8, ink high. Raises InvalidInputError, or TooLargeError, for what cannot be a drawing."""

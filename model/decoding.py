@@ -18,7 +18,6 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_IMAGE_SIDE = 8192  # px
 MAX_IMAGE_PIXELS = 2**24  # a photograph of 12 megapixels fits
 
@@ -87,7 +86,7 @@ class _Jpeg(JpegImageFile):
 
 # Image.open warns of large images and damaged metadata, and Python silences warnings for all threads at once.
 READERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
-    (PNG_SIGNATURE, PngImageFile),
+    (b"\x89PNG\r\n\x1a\n", PngImageFile),
     (b"\xff\xd8\xff", _Jpeg),
     (b"RIFF", WebPImageFile),
 )
@@ -116,14 +115,6 @@ def _open(image_bytes: bytes) -> ImageFile:
     if getattr(image, "n_frames", 1) > 1:
         raise UnreadableImageError("this is an animation: send a still image")
     return image
-
-
-def png_size(image_bytes: bytes) -> tuple[int, int] | None:
-    """Width and height as a PNG's header says them; None for other bytes."""
-    if len(image_bytes) < 24 or not image_bytes.startswith(PNG_SIGNATURE):
-        return None
-    width, height = struct.unpack_from(">II", image_bytes, 16)
-    return width, height
 
 
 def _is_animated_png(image_bytes: bytes) -> bool:
