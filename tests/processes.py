@@ -97,6 +97,9 @@ def _inkling(command: str, data_dir: Path, settings: dict[str, str]) -> Iterator
     try:
         yield process, mark
     finally:
+        for pid in pids(f"INKLING_TEST_MARK={mark}"):  # a test that failed may have left some asleep
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         process.terminate()
         process.wait(SOON_SECONDS)
         process.stdout.close()
@@ -116,6 +119,11 @@ def pids(mark: str, module: str = "") -> list[int]:
             if mark in (folder / "environ").read_text().split("\0") and module in (folder / "cmdline").read_text():
                 found.append(pid)
     return found
+
+
+def told_of(pid: int, name: str) -> str:
+    """A line of what the kernel tells of a process."""
+    return Path(f"/proc/{pid}/status").read_text().partition(f"{name}:")[2].partition("\n")[0].strip()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:

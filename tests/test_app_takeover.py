@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -17,7 +18,7 @@ from app.database import Database
 from app.runs import MAX_ATTEMPTS
 from tests.models import FIRST_RUN
 from tests.postgresql import Postgresql
-from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for, working
+from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, serving, told_of, wait_for, working
 
 # Seconds of training, in many chunks.
 SPEC = {**SMALL_SPEC, "batch_size": 50, "epochs": 12}
@@ -40,6 +41,19 @@ class Cluster:
         """On a machine of its own, or one that had a worker before."""
         folder = folder or self.folder / f"worker-{next(self._workers)}"
         return working(folder, INKLING_DATABASE_URL=self._url, **{**QUICK, **settings})
+
+    def put_to_sleep(self, sleepers: list[int]) -> None:
+        """When none of them holds a lock: on SQLite, one that sleeps in the middle of a write holds up everybody."""
+
+        def sleep() -> bool:
+            send(sleepers, signal.SIGSTOP)
+            wait_for(lambda: all("T (stopped)" in told_of(pid, "State") for pid in sleepers))
+            if all(map(can_be_written, self.folder.glob("*.db"))):
+                return True
+            send(sleepers, signal.SIGCONT)
+            return False
+
+        wait_for(sleep)
 
     def saved_run(self, spec: dict[str, Any] = SPEC) -> str:
         """A run that is being trained, and has a checkpoint."""
@@ -94,7 +108,7 @@ def test_a_worker_that_slept_through_its_replacement_does_no_harm(cluster: Clust
     with cluster.worker() as first:
         run = cluster.saved_run()
         sleepers = first.pids()
-        send(sleepers, signal.SIGSTOP)
+        cluster.put_to_sleep(sleepers)
         with cluster.worker():
             ended = cluster.api.ended(run)
         send(sleepers, signal.SIGCONT)
@@ -108,12 +122,21 @@ def test_a_worker_that_wakes_while_its_replacement_trains_gives_way(cluster: Clu
     with cluster.worker() as first:
         run = cluster.saved_run()
         sleepers = first.pids()
-        send(sleepers, signal.SIGSTOP)
+        cluster.put_to_sleep(sleepers)
         with cluster.worker() as second:
             wait_for(lambda: bool(second.pids("app.trainer")))
             send(sleepers, signal.SIGCONT)
             wait_for(lambda: not first.pids("app.trainer"), SOON_SECONDS)
             assert cluster.file_of(cluster.api.ended(run)) == cluster.undisturbed
+
+
+def can_be_written(database: Path) -> bool:
+    with closing(sqlite3.connect(database, timeout=0)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+    return True
 
 
 def send(pids: list[int], number: signal.Signals) -> None:

@@ -18,7 +18,7 @@ from app.schemas import WorkerInfo
 from app.settings import Settings
 from app.upkeep import Upkeep
 from app.worker import STOP_SECONDS
-from tests.processes import SMALL_SPEC, SOON_SECONDS, serving, wait_for
+from tests.processes import SMALL_SPEC, SOON_SECONDS, serving, told_of, wait_for
 from tests.test_app_registry import publish
 
 PLACE = WorkerInfo(host="host", slot=0, device="CPU")
@@ -60,11 +60,6 @@ def test_a_run_that_is_cancelled_while_its_worker_stops_stays_cancelled(tmp_path
         wait_for(lambda: worker not in service.pids("app.worker"))
         assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
         assert service.get(f"/train/{run}")["state"] == "cancelled"
-
-
-def told_of(pid: int, name: str) -> str:
-    """A line of what the kernel tells of a process."""
-    return Path(f"/proc/{pid}/status").read_text().partition(f"{name}:")[2].partition("\n")[0].strip()
 
 
 class Interrupted(Registry):
