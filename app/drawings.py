@@ -1,5 +1,6 @@
 """Drawings as they are sent, and what they become before a network sees them."""
 
+import base64
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -44,6 +45,11 @@ class Drawing(NamedTuple):
             raise TooLargeError(str(error), *self.field) from None
         except DrawingError as error:
             raise InvalidInputError(str(error), *self.field) from None
+
+
+def decoded(text: str) -> bytes:
+    """Base64, alone or in a data URL (RFC 2397). Raises ValueError."""
+    return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
 
 
 def prepared(drawings: Sequence[Drawing]) -> list[NDArray[np.uint8] | Exception]:

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -131,6 +132,12 @@ class TooLargeError(InvalidInputError):
 
 class MediaTypeError(InvalidInputError):
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+def invalid_body(error: ValidationError) -> RequestValidationError:
+    """What FastAPI raises for a body that it reads, for one that is read here."""
+    errors = error.errors(include_url=False, include_input=False)
+    return RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors])
 
 
 class TooManyRunsError(InklingError):

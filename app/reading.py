@@ -1,19 +1,17 @@
 """From the body of a request to drawings, in every form that they may be sent."""
 
 import asyncio
-import base64
 from typing import Any
 
 import numpy as np
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 
-from app.drawings import Drawing
-from app.errors import InvalidInputError, MediaTypeError
+from app.drawings import Drawing, decoded
+from app.errors import InvalidInputError, MediaTypeError, invalid_body
 from app.predictions import PredictRequest
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
@@ -22,7 +20,7 @@ SMALL_BODY_BYTES = 16_384  # so much JSON is read sooner than a thread is woken
 
 async def read_drawings(request: Request) -> list[Drawing]:
     """At least one drawing; several only from JSON's `images`."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = media_type_of(request)
     if media_type == "multipart/form-data":
         return [await _read_form(request)]
     if media_type in IMAGE_TYPES:
@@ -31,9 +29,16 @@ async def read_drawings(request: Request) -> list[Drawing]:
         body = await request.body()
         return _read_json(body) if len(body) <= SMALL_BODY_BYTES else await asyncio.to_thread(_read_json, body)
     accepted = ", ".join(("multipart/form-data", *IMAGE_TYPES, "application/json"))
-    raise MediaTypeError(
-        f"Content-Type is {media_type or 'missing'}; expected one of {accepted}", "header", "content-type"
-    )
+    raise unexpected_type(media_type, f"one of {accepted}")
+
+
+def media_type_of(request: Request) -> str:
+    """Of its body; empty where it says none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def unexpected_type(media_type: str, expected: str) -> MediaTypeError:
+    return MediaTypeError(f"Content-Type is {media_type or 'missing'}; expected {expected}", "header", "content-type")
 
 
 async def _read_form(request: Request) -> Drawing:
@@ -65,8 +70,7 @@ def _parse(body: bytes) -> PredictRequest | NDArray[np.uint8]:
             return pixels
         return PredictRequest.model_validate(given)
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None
+        raise invalid_body(error) from None
     except ValueError as error:
         raise InvalidInputError(f"not JSON: {error}", "body") from None
 
@@ -90,9 +94,7 @@ def _drawing(sent: str | list[list[float]], *field: str | int) -> Drawing:
 
 
 def _decode(text: str, field: tuple[str | int, ...]) -> bytes:
-    """Base64, alone or in a data URL (RFC 2397)."""
-    encoded = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        return base64.b64decode(encoded, validate=True)
+        return decoded(text)
     except ValueError as error:
         raise InvalidInputError(f"not base64: {error}", *field) from None

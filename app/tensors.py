@@ -4,7 +4,6 @@ The bytes are the protocol's binary tensor data extension: row-major, little-end
 element of BYTES has its length, 4 bytes, before it. The JSON's length is then said in a header.
 """
 
-import base64
 import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +11,11 @@ from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from pydantic import FailFast, Strict, TypeAdapter, ValidationError
 
-from app.drawings import Drawing
-from app.errors import InvalidInputError
+from app.drawings import Drawing, decoded
+from app.errors import InvalidInputError, invalid_body
 from app.protocol import BinaryData, InferRequest, InputTensor, OutputTensor, OutputType
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -43,10 +41,10 @@ def read_request(body: bytes, header_length: int | None) -> tuple[InferRequest, 
     try:
         return InferRequest.model_validate_json(body[:json_length]), memoryview(body)[json_length:]
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
-        if errors[0]["type"] == "json_invalid":
-            raise InvalidInputError(f"not JSON: {errors[0]['msg']}", "body") from None
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise InvalidInputError(f"not JSON: {first['msg']}", "body") from None
+        raise invalid_body(error) from None
 
 
 def read_images(tensor: InputTensor, binary: memoryview, *, max_images: int) -> NDArray[np.uint8] | list[Drawing]:
@@ -155,10 +153,9 @@ def _split(binary: memoryview) -> Iterator[bytes]:
 
 
 def _decoded(data: list[Any]) -> Iterator[bytes]:
-    """Base64, alone or in a data URL (RFC 2397): JSON has no bytes."""
+    """JSON has no bytes: base64, or data URLs."""
     try:
-        for text in _Texts.validate_python(_flat(data)):
-            yield base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+        yield from map(decoded, _Texts.validate_python(_flat(data)))
     except ValueError:  # pydantic's too
         raise InvalidInputError("not only texts in base64", *_INPUT, "data") from None
 

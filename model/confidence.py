@@ -43,10 +43,10 @@ def fit_confidence(parameters: net.NetworkParameters, spec: TrainSpec, dataset: 
     Raises DivergedError for outputs that are not finite.
     """
     examples, held_out = split(dataset, spec.validation_split)
-    enough = held_out is not None and len(held_out) >= ENOUGH_HELD_OUT
-    temperature = _temperature(parameters, spec, held_out) if held_out and enough else 1.0
+    unseen = held_out if held_out and len(held_out) >= ENOUGH_HELD_OUT else None
+    temperature = _temperature(parameters, spec, unseen) if unseen else 1.0
     gaussians = _gaussians(_last(examples))
-    scale = _scale(parameters, spec, _last(held_out if held_out and enough else examples), temperature, gaussians)
+    scale = _scale(parameters, spec, _last(unseen or examples), temperature, gaussians)
     return Confidence(temperature, gaussians, scale)
 
 

@@ -109,8 +109,13 @@ def inked(ink: Levels) -> Levels:
 
 def cropped(ink: Levels) -> Levels:
     """The part of `ink` [h, w] that holds all that is not 0."""
+    return ink[bounds(ink)]
+
+
+def bounds(ink: Levels) -> tuple[slice, slice]:
+    """The rows and columns of that part."""
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _without_dust(digit: Levels) -> Levels:

@@ -10,7 +10,7 @@ from functools import reduce
 import numpy as np
 from PIL import Image
 
-from model.paper import Levels, ink_on_paper
+from model.paper import Levels, border_of, ink_on_paper
 
 SIDE = 140  # px; averaged to it, specks and grain fade while strokes stay
 SMALLEST_PHOTOGRAPH = 56  # px
@@ -59,9 +59,8 @@ def _distance(bands: Levels, paper: Levels) -> Levels:
 
 
 def _border(band: Levels) -> Levels:
-    border = np.concatenate([band[0], band[-1], band[1:-1, 0], band[1:-1, -1]])
-    border.sort()
-    return border
+    """From the least level to the largest."""
+    return np.sort(border_of(band))
 
 
 def _middle(border: Levels) -> int:

@@ -5,7 +5,7 @@ bands  [h, w, 1 or 3] uint8, as decoded
 """
 
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,14 +168,18 @@ def _threshold(ink: Plane) -> float:
 
 
 def _along_the_border(labels: NDArray[np.int32], amounts: NDArray[np.float64]) -> NDArray[np.bool_]:
-    border = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
-    edge = np.bincount(border, minlength=len(amounts)) > EDGE * max(labels.shape)
+    edge = np.bincount(border_of(labels), minlength=len(amounts)) > EDGE * max(labels.shape)
     margin = round(MARGIN * max(labels.shape))
     inside = labels[margin:-margin, margin:-margin]
     areas, areas_inside = (np.bincount(part.ravel(), minlength=len(amounts)) for part in (labels, inside))
     in_margin = areas_inside < areas
     largest_inside = amounts[~in_margin].max(initial=0)
     return np.asarray(edge | (areas_inside == 0) | (in_margin & (amounts < max(largest_inside / 2, 5 * LEAST))))
+
+
+def border_of(plane: NDArray[Any]) -> NDArray[Any]:
+    """The outermost pixels of a plane [h, w], each once."""
+    return np.concatenate([plane[0], plane[-1], plane[1:-1, 0], plane[1:-1, -1]])
 
 
 def _blurred(ink: Plane, labels: NDArray[np.int32], count: int) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped]
 
 from model.decoding import BlankDrawingError, DrawingError, Picture, decode, gray_picture
-from model.drawing import cropped, form_of, has_network_form, inked, pen_width
+from model.drawing import bounds, cropped, form_of, has_network_form, inked, pen_width
 from model.ink import ink_of
 from model.paper import Levels
 
@@ -192,5 +192,5 @@ def _reach(ink: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _trimmed(piece: Piece) -> Piece:
-    rows, columns = np.flatnonzero(piece.ink.any(axis=1)), np.flatnonzero(piece.ink.any(axis=0))
-    return Piece(cropped(piece.ink), piece.left + int(columns[0]), piece.top + int(rows[0]))
+    rows, columns = bounds(piece.ink)
+    return Piece(piece.ink[rows, columns], piece.left + columns.start, piece.top + rows.start)

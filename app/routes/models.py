@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.comparisons import compare
 from app.dependencies import ModelName, RegistryDep, UploadsDep
-from app.errors import MediaTypeError, describe
+from app.errors import describe
 from app.model_schemas import LABEL, ONE_LINE, ModelChange, ModelComparison, ModelInfo, ModelList, Order, Sort
+from app.reading import media_type_of, unexpected_type
 from app.schemas import MODEL_ID, PresetInfo, PresetList
 from app.uploads import MAX_UPLOAD_BYTES
 from app.users import UserDep
@@ -72,11 +73,8 @@ async def upload_model(
 
     It never becomes the default by itself; pin it, or try it as the candidate.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != FILE_TYPE:
-        raise MediaTypeError(
-            f"Content-Type is {media_type or 'missing'}; expected {FILE_TYPE}", "header", "content-type"
-        )
+    if (media_type := media_type_of(request)) != FILE_TYPE:
+        raise unexpected_type(media_type, FILE_TYPE)
     with uploads.place():
         model, new = await uploads.add(await request.body(), name)
     response.headers["Location"] = f"/models/{model.id}"
