@@ -39,9 +39,9 @@ def main() -> None:
 def serve() -> None:
     """Run the whole service: the API with its page, and a worker for each GPU."""
     settings = read_settings()
+    count = _worker_count(settings)
     with _data_dir(settings):
         listening = _listen(settings)
-        count = settings.workers or places(gpus(), settings.devices_per_worker) or 1
         workers = [
             Program(f"worker {number}", (sys.executable, "-m", "app.worker", "--lifeline"), os.environ)
             for number in range(count)
@@ -69,6 +69,13 @@ def worker() -> None:
             work()
         except NoPlaceError as error:
             fail(str(error))
+
+
+def _worker_count(settings: Settings) -> int:
+    room = places(gpus(), settings.devices_per_worker)
+    if room and settings.workers > room:
+        fail(f"INKLING_WORKERS: the GPUs here are enough for {room}, not {settings.workers}; 0 starts one for each")
+    return settings.workers or room or 1
 
 
 def _api(listening: socket.socket) -> Program:

@@ -1,6 +1,7 @@
 """Every setting of the service, read from INKLING_* environment variables."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,7 +27,7 @@ class Settings(BaseSettings):
     max_queued_runs_per_user: int = Field(
         100, ge=1, le=100_000, description="Of these, one user's; one more is answered 429"
     )
-    api_keys: dict[str, SecretStr] = Field(
+    api_keys: dict[str, Annotated[SecretStr, Field(min_length=1)]] = Field(
         {}, description="A JSON object of user names and their keys; with it, changing anything needs a key"
     )
     priority_users: list[str] = Field(

@@ -55,6 +55,7 @@ def test_a_command_loads_neither_jax_nor_a_database_before_it_needs_them() -> No
         ("INKLING_PORT", "65536", "less than or equal to 65535"),
         ("INKLING_MAX_QUEUED_RUNS", "0", "greater than or equal to 1"),
         ("INKLING_LOG_LEVEL", "loud", "DEBUG|INFO|WARNING|ERROR"),
+        ("INKLING_API_KEYS", '{"ada": ""}', "at least 1"),
     ],
 )
 def test_a_bad_setting_is_named(name: str, value: str, says: str) -> None:
@@ -63,6 +64,15 @@ def test_a_bad_setting_is_named(name: str, value: str, says: str) -> None:
     assert result.stderr.startswith(f"{name}: ")
     assert says in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_more_workers_than_the_gpus_are_enough_for_are_refused(tmp_path: Path) -> None:
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-8932f937)'\n")
+    driver.chmod(0o755)
+    result = inkling("serve", JAX_PLATFORMS="", PATH=str(tmp_path), INKLING_WORKERS="2")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "INKLING_WORKERS: the GPUs here are enough for 1, not 2" in result.stderr
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
