@@ -25,5 +25,5 @@ ENV INKLING_HOST=0.0.0.0 \
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+    CMD python -c "from urllib.request import urlopen; urlopen('http://127.0.0.1:${INKLING_PORT}/healthz', timeout=2)"
 CMD ["inkling", "serve"]

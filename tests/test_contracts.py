@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from app.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 FIELDS = ("description", "examples")
+DATABASE_URL = "INKLING_DATABASE_URL"
 # Whoever is on the left may import whoever is on the right; jobs, claims and runs alone speak to DBOS.
 QUEUE = {"app.claims", "app.jobs", "app.runs"}
 ARROWS: dict[str, set[str]] = {
@@ -239,6 +241,16 @@ def test_every_dependency_is_locked_and_justified() -> None:
         assert re.search(rf'"{re.escape(requirement)}",\s+# \w+', text), f"{requirement} says why it is needed"
 
 
+def test_every_package_that_is_imported_is_a_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[\[>=<]", requirement)[0] for requirement in project["dependencies"]}
+    parts = {"starlette", "pydantic-core"}  # of FastAPI and pydantic, which keep their versions together
+    files = [*(ROOT / "app").rglob("*.py"), *(ROOT / "model").glob("*.py")]
+    imported = {name.partition(".")[0] for path in files for name in imports(path)} - sys.stdlib_module_names
+    packages = {packages_distributions()[name][0].lower().replace("_", "-") for name in imported - {"app", "model"}}
+    assert packages <= declared | parts
+
+
 @pytest.fixture(scope="module")
 def compose() -> list[str]:
     commands = (["docker", "compose"], ["docker-compose"])
@@ -269,12 +281,16 @@ def test_compose_has_as_many_replicas_as_asked_for(compose: list[str]) -> None:
         assert counts == tuple(services[name]["deploy"]["replicas"] for name in ("api", "worker", "worker-gpu"))
 
 
-def test_compose_passes_on_settings_that_there_are(compose: list[str]) -> None:
-    for service in composed(compose, INKLING_API_KEYS='{"ada": "5ecret"}')["services"].values():
-        names = {name for name in service.get("environment", {}) if name.startswith("INKLING_")}
-        assert names <= {f"INKLING_{name.upper()}" for name in Settings.model_fields}
-        if names:
-            assert service["environment"]["INKLING_API_KEYS"] == '{"ada": "5ecret"}'
+def test_compose_passes_every_setting_on(compose: list[str]) -> None:
+    by_the_image = {"host", "port", "data_dir", "cache_dir"}
+    by_commands_alone = {"coordinator", "processes", "process"}
+    passed_on = {f"INKLING_{name.upper()}" for name in Settings.model_fields.keys() - by_the_image - by_commands_alone}
+    services = composed(compose, INKLING_API_KEYS='{"ada": "5ecret"}')["services"]
+    for name in ("inkling", "inkling-gpu", "api", "worker", "worker-gpu"):
+        environment = services[name]["environment"]
+        assert {name for name in environment if name.startswith("INKLING_")} | {DATABASE_URL} == passed_on
+        assert (DATABASE_URL in environment) == ("inkling" not in name)  # a service of its own has SQLite in its volume
+        assert environment["INKLING_API_KEYS"] == '{"ada": "5ecret"}'
 
 
 def composed(compose: list[str], **environment: str) -> dict[str, Any]:
