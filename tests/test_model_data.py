@@ -20,18 +20,8 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from model.data import (
-    IDX_SHA256,
-    Dataset,
-    DataUnavailableError,
-    Mnist,
-    Source,
-    load_mnist,
-    mirror,
-    package_index,
-    read_wheel,
-    split,
-)
+from model.data import Dataset, DataUnavailableError, Mnist, load_mnist, split
+from model.sources import IDX_SHA256, Source, mirror, package_index, read_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE_DIR = Path(os.environ.get("INKLING_CACHE_DIR") or Path.home() / ".cache" / "inkling")
@@ -151,7 +141,7 @@ def test_processes_that_fill_one_empty_cache_at_once_all_succeed(
     serve: Callable[[Answer], str], idx_files: dict[str, bytes], tmp_path: Path
 ) -> None:
     program = (
-        "import sys, pathlib; from model.data import load_mnist, mirror;"
+        "import sys, pathlib; from model.data import load_mnist; from model.sources import mirror;"
         "print(len(load_mnist(pathlib.Path(sys.argv[1]), [mirror(sys.argv[2])]).train))"
     )
     command = [sys.executable, "-c", program, str(tmp_path), serve(sends_files(idx_files))]
