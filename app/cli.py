@@ -61,7 +61,7 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Run a worker alone, on any machine that reaches the database; it takes the machine's next free GPU."""
-    from app.worker import NoPlaceError
+    from app.slots import NoPlaceError
     from app.worker import main as work
 
     with _data_dir(read_settings()):

@@ -114,6 +114,7 @@ class Listener:
     def __init__(self, database: Database, channel: str) -> None:
         self._database, self._channel = database, channel
         self._connection: Any = None
+        self._hears = True
         self._closed = threading.Event()
 
     def wait(self, seconds: float) -> None:
@@ -124,7 +125,11 @@ class Listener:
         try:
             for _ in self._driver().notifies(timeout=seconds, stop_after=1):
                 pass
-        except Exception:  # noqa: BLE001 - whatever broke the connection, the next wait opens a new one
+            self._hears = True
+        except Exception as error:  # noqa: BLE001 - whatever broke the connection, the next wait opens a new one
+            if self._hears and not self._closed.is_set():
+                _log.warning("news of channel %s come late: %s", self._channel, error.args[0] if error.args else error)
+            self._hears = False
             self._disconnect()
             self._closed.wait(seconds)
 

@@ -108,3 +108,33 @@ class Feed:
     def _announce(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
+
+
+class Feeds:
+    """The feeds of this process, one for each run that somebody watches."""
+
+    def __init__(self, read: Callable[[str, int], AsyncIterator[Any]]) -> None:
+        """read(run, offset): the run's stream from there on, as it is written, until the run ends."""
+        self._read = read
+        self._feeds: dict[str, Feed] = {}
+
+    async def follow(self, run: str, offset: int = 0) -> AsyncGenerator[list[Event], None]:
+        """The run's progress from an offset on, as it is written, until the run ends; nothing, now and then."""
+        feed = self._feeds.get(run)
+        if feed is None:
+            feed = self._feeds[run] = Feed(lambda first: self._read(run, first))
+        feed.watchers += 1
+        try:
+            async with contextlib.aclosing(feed.follow(offset)) as following:
+                async for events in following:
+                    yield events
+        finally:
+            feed.watchers -= 1
+            if feed.watchers == 0:
+                self._feeds.pop(run, None)
+                feed.close()
+
+    def close(self) -> None:
+        """Ends every stream where it is; its reader may resume at another process."""
+        for feed in self._feeds.values():
+            feed.close()

@@ -8,66 +8,36 @@ import hashlib
 import itertools
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from dbos import DBOSClient, WorkflowSerializationFormat, WorkflowStatus
 
 from app.checkpoints import Checkpoints
 from app.database import UNAVAILABLE, Database, persisting, queue_url
 from app.errors import QueueFullError, RunActiveError, RunEndedError, RunNotFoundError, TooManyRunsError
-from app.feeds import Event, Feed
+from app.feeds import Feeds
 from app.heartbeats import Heartbeats
-from app.line import Place, Priority, expected_waits, in_order, next_rank
+from app.line import Place, Priority, expected_waits, next_rank
 from app.registry import Registry
 from app.runs import (
     APPLICATION_VERSION,
-    MAX_ATTEMPTS,
     QUEUE,
     SNAPSHOT,
     STREAM,
     STREAM_POLL_SECONDS,
     WORKFLOW,
     add_event,
-    count_runs,
     empty_snapshot,
     prepare,
 )
 from app.schemas import Run, RunEnd, RunList, RunState, RunSummary
 from app.settings import Settings
+from app.statuses import ACTIVE, CUT_SHORT, NOBODY, Line, count_by_state, end_of, line_of, state_of, summary
 from model.data import TRAIN_EXAMPLES, examples_left
 from model.plan import estimate_seconds
 from model.spec import TrainSpec
-
-NOBODY = "inkling"  # whose runs the service's own are
-
-_ACTIVE = {RunState.QUEUED, RunState.RUNNING}
-_STATES = {
-    "ENQUEUED": RunState.QUEUED,
-    "DELAYED": RunState.QUEUED,
-    "PENDING": RunState.RUNNING,
-    "CANCELLED": RunState.CANCELLED,
-}
-_COUNTED_STATES = {
-    **_STATES,
-    "SUCCESS": RunState.SUCCEEDED,
-    "ERROR": RunState.FAILED,
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": RunState.FAILED,
-}
-_CUT_SHORT = {"CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
-
-
-class Line(NamedTuple):
-    """The queue at a moment: who waits, first first, and what is being trained."""
-
-    waiting: list[Place]
-    running: list[Place]
-
-    def position(self, run: str) -> int | None:
-        """From 1; None for a run that does not wait."""
-        return next((number for number, place in enumerate(self.waiting, 1) if place.run == run), None)
 
 
 class Jobs:
@@ -82,7 +52,7 @@ class Jobs:
         )
         self._database, self._registry, self._settings = database, registry, settings
         self._heartbeats, self._checkpoints = Heartbeats(database), Checkpoints(database)
-        self._feeds: dict[str, Feed] = {}
+        self.feeds = Feeds(self._read_stream)
 
     def close(self) -> None:
         self._client.destroy()
@@ -102,7 +72,7 @@ class Jobs:
         with self._database.writing("queue"):  # what was counted is true until the run is in the queue
             if self._client.list_workflows(workflow_ids=[run], load_input=False, load_output=False):
                 return
-            waiting, running = _line(self._client.list_workflows(**_ACTIVE_ONLY))
+            waiting, running = line_of(self._client.list_workflows(**_ACTIVE_ONLY))
             self._check_limits(waiting, user)
             examples = examples_left(TRAIN_EXAMPLES, spec.validation_split)
             attributes = {
@@ -139,7 +109,7 @@ class Jobs:
 
     def _enqueue_first(self, spec: TrainSpec) -> None:
         statuses = self._client.list_workflows(name=WORKFLOW, load_input=False)
-        if any(_state(status) in _ACTIVE for status in statuses):
+        if any(state_of(status) in ACTIVE for status in statuses):
             return
         taken = {status.workflow_id for status in statuses}
         run = next(name for number in itertools.count() if (name := f"first-{number}") not in taken)
@@ -147,10 +117,10 @@ class Jobs:
 
     async def run(self, run: str) -> Run:
         status = await self._status(run)
-        snapshot = await (self._replay if status.status in _CUT_SHORT else self._snapshot)(run)
+        snapshot = await (self._replay if status.status in CUT_SHORT else self._snapshot)(run)
         line = await self._read_line()
         waits = await self._expected_waits(line) if line.position(run) else {}
-        return Run(**_summary(status, line, waits, snapshot), history=snapshot["history"])
+        return Run(**summary(status, line, waits, snapshot), history=snapshot["history"])
 
     async def runs(self, *, limit: int, offset: int) -> RunList:
         """A page of runs, newest first."""
@@ -163,7 +133,7 @@ class Jobs:
         snapshots = await asyncio.gather(*(self._snapshot(item.workflow_id) for item in page))
         return RunList(
             runs=[
-                RunSummary(**_summary(item, line, waits, snapshot))
+                RunSummary(**summary(item, line, waits, snapshot))
                 for item, snapshot in zip(page, snapshots, strict=True)
             ],
             next_offset=offset + limit if len(statuses) > limit else None,
@@ -171,8 +141,8 @@ class Jobs:
 
     async def cancel(self, run: str) -> Run:
         """Raises RunEndedError for a run that has ended, or has published its model and is about to."""
-        state = _state(await self._status(run))
-        if state not in _ACTIVE:
+        state = state_of(await self._status(run))
+        if state not in ACTIVE:
             raise RunEndedError(run, state)
         if not await asyncio.to_thread(self._registry.renounce, run):
             whole = await asyncio.to_thread(self._registry.published, run)
@@ -186,8 +156,8 @@ class Jobs:
 
     async def delete(self, run: str) -> None:
         """Forgets an ended run, with its events and its checkpoint; its model stays. Raises RunActiveError."""
-        state = _state(await self._status(run))
-        if state in _ACTIVE:
+        state = state_of(await self._status(run))
+        if state in ACTIVE:
             raise RunActiveError(run, state)
         await self._client.delete_workflow_async(run)
         await asyncio.to_thread(self._checkpoints.delete, run)
@@ -196,38 +166,14 @@ class Jobs:
         """The user who asked for it."""
         return (await self._status(run)).authenticated_user
 
-    async def events(self, run: str, *, offset: int = 0) -> AsyncGenerator[list[Event], None]:
-        """The run's progress from an offset on, as it is written, until the run ends; nothing, now and then."""
-        feed = self._feeds.get(run)
-        if feed is None:
-            feed = self._feeds[run] = Feed(lambda first: self._read_stream(run, first))
-        feed.watchers += 1
-        try:
-            async with aclosing(feed.follow(offset)) as following:
-                async for events in following:
-                    yield events
-        finally:
-            feed.watchers -= 1
-            if feed.watchers == 0:
-                self._feeds.pop(run, None)
-                feed.close()
-
     async def end(self, run: str) -> RunEnd | None:
         """How the run ended; None while it goes on."""
-        end = _end(await self._status(run))
-        return None if end.state in _ACTIVE else end
+        end = end_of(await self._status(run))
+        return None if end.state in ACTIVE else end
 
     def counts(self) -> dict[str, int]:
         """How many runs there are in each state."""
-        counts = dict.fromkeys(RunState, 0)
-        for status, failed, count in count_runs(self._client._sys_db):
-            counts[RunState.FAILED if failed else _COUNTED_STATES[status]] += count
-        return {state.value: count for state, count in counts.items()}
-
-    def release_watchers(self) -> None:
-        """Ends every stream where it is; its reader may resume at another process."""
-        for feed in self._feeds.values():
-            feed.close()
+        return count_by_state(self._client._sys_db)
 
     def _read_stream(self, run: str, offset: int) -> AsyncIterator[Any]:
         return self._client.read_stream_async(run, STREAM, offset=offset, polling_interval_sec=STREAM_POLL_SECONDS)
@@ -239,7 +185,7 @@ class Jobs:
         return statuses[0]
 
     async def _read_line(self) -> Line:
-        return _line(await self._client.list_workflows_async(**_ACTIVE_ONLY))
+        return line_of(await self._client.list_workflows_async(**_ACTIVE_ONLY))
 
     async def _expected_waits(self, line: Line) -> dict[str, float]:
         running = [place._replace(seconds=await self._seconds_left(place)) for place in line.running]
@@ -270,23 +216,6 @@ _ACTIVE_ONLY: dict[str, Any] = {
 }
 
 
-def _line(statuses: list[WorkflowStatus]) -> Line:
-    waiting = [_place(status) for status in statuses if _state(status) == RunState.QUEUED]
-    running = [_place(status) for status in statuses if _state(status) == RunState.RUNNING]
-    return Line(in_order(waiting), running)
-
-
-def _place(status: WorkflowStatus) -> Place:
-    assert status.attributes is not None and status.created_at is not None, "enqueue gives every run both"
-    return Place(
-        run=status.workflow_id,
-        user=status.authenticated_user or NOBODY,
-        rank=status.priority or 0,
-        created_at_ms=status.created_at,
-        seconds=status.attributes.get("seconds", 0.0),
-    )
-
-
 def run_id_of(user: str, key: str) -> str:
     """The same for a user's same key, so that a request that is sent again queues nothing again."""
     return hashlib.sha256(f"{user}\n{key}".encode()).hexdigest()[:20]
@@ -295,42 +224,3 @@ def run_id_of(user: str, key: str) -> str:
 def new_run_id() -> str:
     """Ids sort by the time they were made, in microseconds."""
     return f"{time.time_ns() // 1000:014x}{secrets.token_hex(3)}"
-
-
-def _state(status: WorkflowStatus) -> RunState:
-    return _end(status).state
-
-
-def _end(status: WorkflowStatus) -> RunEnd:
-    if status.status == "SUCCESS":
-        return RunEnd.model_validate(status.output)
-    if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-        return RunEnd(state=RunState.FAILED, error=f"its worker died {MAX_ATTEMPTS} times while training it")
-    if status.status == "ERROR":
-        return RunEnd(state=RunState.FAILED, error=f"the worker failed: {status.error}")
-    return RunEnd(state=_STATES[status.status])
-
-
-def _summary(status: WorkflowStatus, line: Line, waits: dict[str, float], snapshot: dict[str, Any]) -> dict[str, Any]:
-    assert status.input is not None and status.attributes is not None, "enqueue gives every run both"
-    spec = TrainSpec.model_validate(status.input["args"][0])
-    run, end = status.workflow_id, _end(status)
-    return {
-        "id": run,
-        "name": spec.name,
-        "state": end.state,
-        "queue_position": line.position(run),
-        "starts_in_seconds": waits.get(run),
-        "created_at": status.attributes["created_at"],
-        "started_at": snapshot["started_at"] or _time(status.dequeued_at),
-        "ended_at": _time(status.completed_at),
-        "worker": snapshot.get("worker"),
-        "spec": spec,
-        "progress": snapshot["progress"],
-        "model": end.model,
-        "error": end.error,
-    }
-
-
-def _time(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

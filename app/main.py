@@ -22,7 +22,7 @@ from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from app import errors, logs
+from app import logs, problems
 from app.database import Database, persisting
 from app.dependencies import State
 from app.jobs import Jobs
@@ -49,12 +49,12 @@ class Service(FastAPI):
     """FastAPI with every error, its own included, as a problem."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return CountRequests(errors.TooLargeAsProblem(super().build_middleware_stack()), self.state.metrics)
+        return CountRequests(problems.TooLargeAsProblem(super().build_middleware_stack()), self.state.metrics)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             self.openapi_schema = super().openapi()
-            errors.document_problems(self.openapi_schema)
+            problems.document_problems(self.openapi_schema)
         return self.openapi_schema
 
 
@@ -79,7 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"auto_configure": True},  # does nothing until OTEL_EXPORTER_OTLP_ENDPOINT names a collector
     )
     app.state.metrics = Metrics()
-    errors.install(app)
+    problems.install(app)
     # The first is found soonest; aliases before models, whose /models/{model} takes any name.
     for routes in (predict, inference, train, evaluate, aliases, models, health, metrics):
         app.include_router(routes.router)
@@ -102,7 +102,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[State]:
     await predictor.try_refresh()  # a restarted API answers its first request with a warm model
     app.state.metrics.count_runs_by(jobs.counts)
     gc.freeze()  # what was imported and compiled stays: looking through it took a sixth of a request's time
-    app.state.release_watchers = jobs.release_watchers
+    app.state.release_watchers = jobs.feeds.close
     following = asyncio.create_task(predictor.follow_default(settings.default_poll_seconds))
     yield State(
         settings=settings,

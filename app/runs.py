@@ -1,10 +1,9 @@
 """What both sides of the durable queue agree on: its names, its database, and what a run's events add up to.
 
-`app.jobs` is the API's side, `app.claims` the worker's; with this file, the only ones that speak to DBOS. The worker
+`app.jobs` and `app.statuses` are the API's side, `app.claims` the worker's; no other file speaks to DBOS. The worker
 does without JAX, which is its trainer's.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,18 +41,3 @@ def add_event(snapshot: dict[str, Any], kind: str, data: dict[str, Any]) -> None
     else:
         earlier = [epoch for epoch in snapshot["history"] if epoch["epoch"] < data["epoch"]]
         snapshot["history"] = [*earlier, data]
-
-
-def count_runs(queue: Any) -> Sequence[tuple[str, bool, int]]:
-    """How many runs have each of DBOS' states, apart by whether their training ended in a failure that it reported.
-
-    queue: DBOS' system database, whose own listings would read every run.
-    """
-    statuses, ends = queue.tables.workflow_status, queue.tables.workflow_output
-    output = sa.func.coalesce(ends.c.output, statuses.c.output)  # an older DBOS kept it in the latter
-    failed = sa.func.coalesce(output.contains('"state":"failed"'), sa.false())
-    joined = statuses.outerjoin(ends, statuses.c.workflow_uuid == ends.c.workflow_uuid)
-    query = sa.select(statuses.c.status, failed, sa.func.count()).select_from(joined)
-    with queue.engine.connect() as connection:
-        grouped = query.where(statuses.c.name == WORKFLOW).group_by(statuses.c.status, failed)
-        return connection.execute(grouped).tuples().all()

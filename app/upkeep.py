@@ -1,10 +1,10 @@
 """What a worker does beside training: it shows that it lives, takes over the runs of the dead, and sweeps."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from app import claims
 from app.checkpoints import Checkpoints
@@ -19,71 +19,32 @@ _NO_BEATS = -1  # of a worker that died before it had a row, or whose row is gon
 _log = logging.getLogger(__name__)
 
 
-class Busy(Protocol):
-    """What a worker does with the run that it trains."""
+class Pulse(threading.Thread):
+    """A beat every so many seconds, until told to stop.
 
-    def abandon(self) -> None: ...
-
-
-class Upkeep(threading.Thread):
-    """One round every heartbeat, until told to stop.
-
-    The beat has a thread of its own: whatever holds up the rest, such as DBOS waiting for a database that is away,
-    makes no living worker look dead.
+    In a thread of its own: whatever holds up the rest, such as DBOS waiting for a database that is away, makes no
+    living worker look dead.
     """
 
     def __init__(
-        self,
-        executor: str,
-        place: WorkerInfo,
-        worker: Busy,
-        heartbeats: Heartbeats,
-        checkpoints: Checkpoints,
-        settings: Settings,
+        self, executor: str, place: WorkerInfo, heartbeats: Heartbeats, abandon: Callable[[], None], seconds: float
     ) -> None:
-        super().__init__(name="upkeep", daemon=True)
-        self._executor, self._place, self._worker = executor, place, worker
-        self._heartbeats, self._checkpoints, self._settings = heartbeats, checkpoints, settings
-        self._watch = Watch(settings.dead_seconds)
-        self._unattended: set[str] = set()
-        self._swept_at: float | None = None
-        self._serving = threading.Event()
+        """abandon: ends what is being trained, which is another worker's."""
+        super().__init__(name="pulse", daemon=True)
+        self._executor, self._place, self._heartbeats = executor, place, heartbeats
+        self._abandon, self._seconds = abandon, seconds
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True).start()
-        self._serving.wait()
-        while not self._stopping.wait(self._settings.heartbeat_seconds):
-            for duty in (self._bury, self._attend, self._sweep):
-                if not self._do(duty):
-                    self._watch.forget()
-
-    def _keep_beating(self) -> None:
-        while not self._do(self._join):
-            self._stopping.wait(RETRY_SECONDS)
-        while not self._stopping.wait(self._settings.heartbeat_seconds):
-            self._do(self._beat)
-
-    def attend_to_queue(self) -> None:
-        """The queue is open by now; until then it could only show that it lives."""
-        self._serving.set()
+        while not (_done(self._join) or self._stopping.wait(RETRY_SECONDS)):
+            pass
+        while not self._stopping.wait(self._seconds):
+            _done(self._beat)
 
     def stop(self) -> None:
         """The others need not wait until this worker looks dead."""
         self._stopping.set()
-        self._serving.set()
-        self._do(lambda: self._heartbeats.leave(self._executor))
-
-    def _do(self, duty: Callable[[], None]) -> bool:
-        """Whether it was done."""
-        try:
-            duty()
-            return True
-        except UNAVAILABLE as error:
-            _log.warning("the database does not answer: %s", error.args[0])
-        except Exception:  # noqa: BLE001 - a worker without upkeep would live on as one of the dead
-            _log.exception("upkeep failed")
-        return False
+        _done(lambda: self._heartbeats.leave(self._executor))
 
     def _join(self) -> None:
         self._heartbeats.join(self._executor, **self._place.model_dump())
@@ -91,8 +52,27 @@ class Upkeep(threading.Thread):
     def _beat(self) -> None:
         if not self._heartbeats.beat(self._executor):
             _log.warning("the other workers took this one for dead; what it was training is theirs")
-            self._worker.abandon()
+            self._abandon()
             self._join()
+
+
+class Upkeep(threading.Thread):
+    """One round every heartbeat for as long as the process lives; the queue is open."""
+
+    def __init__(self, executor: str, heartbeats: Heartbeats, checkpoints: Checkpoints, settings: Settings) -> None:
+        super().__init__(name="upkeep", daemon=True)
+        self._executor, self._settings = executor, settings
+        self._heartbeats, self._checkpoints = heartbeats, checkpoints
+        self._watch = Watch(settings.dead_seconds)
+        self._unattended: set[str] = set()
+        self._swept_at = -math.inf
+
+    def run(self) -> None:
+        while True:
+            time.sleep(self._settings.heartbeat_seconds)
+            for duty in (self._bury, self._attend, self._sweep):
+                if not _done(duty):
+                    self._watch.forget()
 
     def _bury(self) -> None:
         silent = dict.fromkeys(claims.holders(), _NO_BEATS)
@@ -116,9 +96,21 @@ class Upkeep(threading.Thread):
         self._unattended = unattended
 
     def _sweep(self) -> None:
-        if self._swept_at is not None and time.monotonic() - self._swept_at < SWEEP_SECONDS:
+        if time.monotonic() - self._swept_at < SWEEP_SECONDS:
             return
         for run in claims.ended(self._checkpoints.runs()):  # cancelled while no worker had them
             self._checkpoints.delete(run)
         claims.prune(self._settings.progress_days)
         self._swept_at = time.monotonic()
+
+
+def _done(duty: Callable[[], None]) -> bool:
+    """Whether it was; if not, the log says why."""
+    try:
+        duty()
+        return True
+    except UNAVAILABLE as error:
+        _log.warning("the database does not answer: %s", error.args[0])
+    except Exception:  # noqa: BLE001 - a worker without upkeep would live on as one of the dead
+        _log.exception("upkeep failed")
+    return False

@@ -5,31 +5,29 @@ The child owns the accelerator and may crash or be ended without harm here; when
 
 import asyncio
 import contextlib
-import fcntl
-import itertools
 import json
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any
 
 from app import claims, logs
 from app.checkpoints import Checkpoints
+from app.crashes import PeakMemory, describe_crash
 from app.database import UNAVAILABLE, Database, persisting, retrying
-from app.devices import Device, device, gpus, places
+from app.devices import Device
 from app.heartbeats import Heartbeats
 from app.lifeline import STOPPED, SUPERSEDED, end_with_parent
 from app.runs import prepare
 from app.schemas import RunEnd, RunState, WorkerInfo
 from app.settings import Settings
-from app.upkeep import Upkeep
+from app.slots import Slot, claim_slot
+from app.upkeep import Pulse, Upkeep
 
 TRAINER = (sys.executable, "-m", "app.trainer")
 STOP_SECONDS = 7.0  # for the last checkpoint
@@ -49,18 +47,18 @@ def main() -> None:
     checkpoints, heartbeats = Checkpoints(database), Heartbeats(database)
     place = WorkerInfo(host=socket.gethostname(), slot=slot.number, device=slot.device.name)
     worker = Worker(checkpoints, slot)
-    upkeep = Upkeep(slot.executor, place, worker, heartbeats, checkpoints, settings)
-    upkeep.start()
+    pulse = Pulse(slot.executor, place, heartbeats, worker.abandon, settings.heartbeat_seconds)
+    pulse.start()
     retrying(lambda: prepare(settings.database), seconds=START_SECONDS)
     stop = threading.Event()
     _at_the_end(stop.set)
     claims.serve(settings.database, slot.executor, place, worker.train)
-    upkeep.attend_to_queue()
+    Upkeep(slot.executor, heartbeats, checkpoints, settings).start()
     _log.info("slot %d, on %s, waits for runs", slot.number, slot.device.name)
     stop.wait()
     _end_within(LEAVE_SECONDS)
     worker.stop()
-    upkeep.stop()
+    pulse.stop()
     _log.info("stopped")
     os._exit(0)
 
@@ -77,51 +75,12 @@ def _end_within(seconds: float) -> None:
     timer.start()
 
 
-class NoPlaceError(RuntimeError):
-    """Every GPU of the machine has its worker."""
-
-
-class Slot(NamedTuple):
-    """A worker's place on this machine; a worker that takes a dead one's place takes up its run."""
-
-    number: int
-    executor: str
-    device: Device
-    lock: TextIO  # held while it is open
-
-
-def claim_slot(settings: Settings) -> Slot:
-    """The first slot that no living worker holds. Raises NoPlaceError where each needs a GPU and all have one."""
-    found = gpus()
-    count = places(found, settings.devices_per_worker)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count() if count is None else range(count):
-        lock = (settings.data_dir / f"worker-{number}.lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            continue
-        return Slot(number, _executor(lock, number), device(found, number, settings.devices_per_worker), lock)
-    raise NoPlaceError(f"all {len(found)} GPUs of this machine have a worker; INKLING_DEVICES_PER_WORKER says how many")
-
-
-def _executor(lock: TextIO, number: int) -> str:
-    """The name of the slot among those of all machines, made when it is first claimed."""
-    lock.seek(0)
-    if not (name := lock.read().strip()):
-        name = f"{socket.gethostname()}/{number}/{secrets.token_hex(4)}"
-        lock.write(name)
-        lock.flush()
-    return name
-
-
 class Worker:
     """Trains one run at a time."""
 
     def __init__(self, checkpoints: Checkpoints, slot: Slot) -> None:
         self._checkpoints, self._slot = checkpoints, slot
-        self._turn = asyncio.Lock()  # the queue's limit does not hold for a run that is taken up again
+        self._turn = asyncio.Lock()  # the queue counts a run from its begin on, which may be late on a busy machine
         self._trainer: asyncio.subprocess.Process | None = None
         self._abandoned: asyncio.subprocess.Process | None = None
         self._stopping = threading.Event()
@@ -166,7 +125,7 @@ class Worker:
         """None where the attempt is not the run's newest, or was given up."""
         assert trainer.stdin is not None and trainer.stdout is not None, "both are pipes"
         trainer.stdin.write(json.dumps(spec).encode() + b"\n")
-        memory = _PeakMemory(trainer.pid)
+        memory = PeakMemory(trainer.pid)
         async for line in trainer.stdout:
             message = json.loads(line)
             if message["kind"] == "end":
@@ -178,7 +137,7 @@ class Worker:
             await asyncio.Event().wait()  # the run is the next worker's, and this process is about to end
         if status in (SUPERSEDED, STOPPED) or trainer is self._abandoned:
             return None
-        end = RunEnd(state=RunState.FAILED, error=_crash(status, memory.bytes))
+        end = RunEnd(state=RunState.FAILED, error=describe_crash(status, memory.bytes))
         _log.error("%s", end.error)
         return end
 
@@ -215,35 +174,6 @@ def _kill(trainer: asyncio.subprocess.Process) -> None:
 def _environment(device: Device) -> dict[str, str]:
     """The trainer may use the worker's devices, and takes of a GPU's memory only what it needs."""
     return {**os.environ, **device.environment, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-
-
-class _PeakMemory:
-    """The most bytes that a process was seen to have resident; Linux tells."""
-
-    def __init__(self, pid: int) -> None:
-        self.bytes = 0
-        self._status = Path(f"/proc/{pid}/status")
-
-    def look(self) -> None:
-        with contextlib.suppress(OSError, IndexError):
-            self.bytes = 1024 * int(self._status.read_text().partition("VmHWM:")[2].split()[0])
-
-
-# The kernel's way when a machine has no memory left, and XLA's when it is given none.
-_MEMORY_SIGNALS = (signal.SIGKILL, signal.SIGABRT)
-
-
-def _crash(status: int, peak_bytes: int) -> str:
-    if status >= 0:
-        return f"the training process ended with exit status {status}"
-    said = f"the training process ended by signal {signal.Signals(-status).name}"
-    if -status not in _MEMORY_SIGNALS:
-        return said
-    machine_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return (
-        f"{said}; the machine may be out of memory: the process held {peak_bytes / 1e9:.2f} GB, "
-        f"the machine has {machine_bytes / 1e9:.1f} GB"
-    )
 
 
 if __name__ == "__main__":

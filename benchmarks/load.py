@@ -93,7 +93,7 @@ def serving(**settings: str) -> Iterator[Service]:
 
 def wait_until_ready(url: str) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while httpx.get(f"{url}/readyz").status_code != 200:
+    while httpx.get(f"{url}/readyz", timeout=START_SECONDS).status_code != 200:
         assert time.monotonic() < deadline, f"not ready within {START_SECONDS:.0f} s"
         time.sleep(0.2)
 

@@ -1,14 +1,14 @@
-"""What the torture test has found, each by itself: upkeep outlasts a slow start, a stop revives no run."""
+"""What the torture test has found, each by itself: a worker shows that it lives, a stop revives no run."""
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from app.checkpoints import Checkpoints
 from app.database import Database
 from app.heartbeats import Heartbeats
 from app.metrics import Metrics
@@ -16,7 +16,7 @@ from app.predictor import Predictor
 from app.registry import Registry
 from app.schemas import WorkerInfo
 from app.settings import Settings
-from app.upkeep import Upkeep
+from app.upkeep import Pulse
 from app.worker import STOP_SECONDS
 from tests.processes import SMALL_SPEC, SOON_SECONDS, serving, told_of, wait_for
 from tests.test_app_registry import publish
@@ -24,24 +24,27 @@ from tests.test_app_registry import publish
 PLACE = WorkerInfo(host="host", slot=0, device="CPU")
 
 
-class Idle:
-    """A worker that trains nothing."""
-
-    def abandon(self) -> None:
-        raise AssertionError("nobody took it for dead")
-
-
-def test_a_worker_shows_that_it_lives_however_long_the_queue_takes_to_open(
-    database: Database, checkpoints: Checkpoints
-) -> None:
-    heartbeats = Heartbeats(database)
-    settings = Settings(heartbeat_seconds=0.05, dead_seconds=1.0)
-    upkeep = Upkeep("host/0", PLACE, Idle(), heartbeats, checkpoints, settings)
-    upkeep.start()
+def test_a_worker_shows_that_it_lives_until_it_stops(database: Database) -> None:
+    heartbeats, abandoned = Heartbeats(database), threading.Event()
+    pulse = Pulse("host/0", PLACE, heartbeats, abandoned.set, seconds=0.05)
+    pulse.start()
     wait_for(lambda: heartbeats.counts().get("host/0", 0) > 5)
-    upkeep.stop()
-    upkeep.join(SOON_SECONDS)
+    assert not abandoned.is_set()
+    pulse.stop()
+    pulse.join(SOON_SECONDS)
     assert heartbeats.counts() == {}
+
+
+def test_a_worker_that_was_taken_for_dead_gives_up_its_run_and_joins_again(database: Database) -> None:
+    heartbeats, abandoned = Heartbeats(database), threading.Event()
+    pulse = Pulse("host/0", PLACE, heartbeats, abandoned.set, seconds=0.05)
+    pulse.start()
+    wait_for(lambda: "host/0" in heartbeats.counts())
+    heartbeats.leave("host/0")
+    assert abandoned.wait(SOON_SECONDS)
+    wait_for(lambda: "host/0" in heartbeats.counts())
+    pulse.stop()
+    pulse.join(SOON_SECONDS)
 
 
 def test_a_run_that_is_cancelled_while_its_worker_stops_stays_cancelled(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from app.settings import Settings
 ROOT = Path(__file__).parent.parent
 FIELDS = ("description", "examples")
 DATABASE_URL = "INKLING_DATABASE_URL"
-# Whoever is on the left may import whoever is on the right; jobs, claims and runs alone speak to DBOS.
-QUEUE = {"app.claims", "app.jobs", "app.runs"}
+# Whoever is on the left may import whoever is on the right; those in QUEUE alone speak to DBOS.
+QUEUE = {"app.claims", "app.jobs", "app.runs", "app.statuses"}
 ARROWS: dict[str, set[str]] = {
     "app.aliases": {"app", "app.database", "app.errors", "app.model_schemas"},
     "app.backup": {"app.database", "app.settings"},
@@ -35,25 +35,27 @@ ARROWS: dict[str, set[str]] = {
     "app.checkpoints": {"app.database", "app.errors"},
     "app.claims": {"app.database", "app.runs", "app.schemas"},
     "app.cli": {
-        *("app", "app.commands", "app.devices", "app.local", "app.settings", "app.supervisor", "app.worker", "model"),
+        *("app", "app.commands", "app.devices", "app.local", "app.settings", "app.slots", "app.supervisor"),
+        *("app.worker", "model"),
     },
     "app.client": {"app.connection", "app.model_schemas", "app.predictions", "app.schemas", "model"},
     "app.commands": {"app", "app.settings"},
     "app.comparisons": {"app.model_schemas", "app.registry", "model"},
     "app.connection": {"app.schemas"},
+    "app.crashes": set(),
     "app.database": set(),
     "app.dependencies": {
         *("app.jobs", "app.metrics", "app.predictor", "app.registry", "app.schemas", "app.settings", "app.uploads"),
     },
     "app.devices": set(),
     "app.drawings": {"app.errors", "model"},
-    "app.errors": {"app.database", "app.schemas"},
+    "app.errors": set(),
     "app.explanations": {"app.errors", "app.predictions", "app.warm", "model"},
     "app.feeds": {"app.database"},
     "app.heartbeats": {"app.database"},
     "app.jobs": {
         *("app.checkpoints", "app.database", "app.errors", "app.feeds", "app.heartbeats", "app.line", "app.registry"),
-        *("app.runs", "app.schemas", "app.settings", "model"),
+        *("app.runs", "app.schemas", "app.settings", "app.statuses", "model"),
     },
     "app.lifeline": set(),
     "app.line": set(),
@@ -71,6 +73,7 @@ ARROWS: dict[str, set[str]] = {
         *("app.aliases", "app.batching", "app.candidates", "app.database", "app.drawings", "app.errors", "app.metrics"),
         *("app.registry", "app.settings", "app.warm", "model"),
     },
+    "app.problems": {"app.database", "app.errors", "app.schemas"},
     "app.protocol": {"app.schemas"},
     "app.reading": {"app.drawings", "app.errors", "app.predictions"},
     "app.registry": {"app", "app.aliases", "app.checkpoints", "app.errors", "app.model_schemas", "model"},
@@ -85,6 +88,8 @@ ARROWS: dict[str, set[str]] = {
     "app.schemas": {"model"},
     "app.scorer": {"app.lifeline", "model"},
     "app.settings": set(),
+    "app.slots": {"app.devices", "app.settings"},
+    "app.statuses": {"app.line", "app.runs", "app.schemas", "model"},
     "app.supervisor": set(),
     "app.tables": {"app.database"},
     "app.tensors": {"app.drawings", "app.errors", "app.protocol"},
@@ -98,8 +103,8 @@ ARROWS: dict[str, set[str]] = {
     "app.users": {"app.dependencies", "app.errors", "app.line", "app.settings"},
     "app.warm": {"model"},
     "app.worker": {
-        *("app", "app.checkpoints", "app.database", "app.devices", "app.heartbeats", "app.lifeline", "app.runs"),
-        *("app.schemas", "app.settings", "app.upkeep"),
+        *("app", "app.checkpoints", "app.crashes", "app.database", "app.devices", "app.heartbeats", "app.lifeline"),
+        *("app.runs", "app.schemas", "app.settings", "app.slots", "app.upkeep"),
     },
 }
 

@@ -129,7 +129,7 @@ async def watch_run(
 
 async def _watch(jobs: Jobs, run: Run, offset: int) -> AsyncGenerator[bytes, None]:
     """What a watcher lacks in one write, however many events that are."""
-    async with aclosing(jobs.events(run.id, offset=offset)) as following:
+    async with aclosing(jobs.feeds.follow(run.id, offset)) as following:
         async for events in following:
             yield b"".join(event.message for event in events) or KEEPALIVE_COMMENT
             offset += len(events)

@@ -1,0 +1,154 @@
+"""Every error as problem+json (RFC 9457): what handlers answer, and what the OpenAPI document says of it."""
+
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic.json_schema import models_json_schema
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.database import UNAVAILABLE
+from app.errors import DatabaseAwayError, InklingError, describe
+from app.schemas import FieldError, Problem
+
+REPORTED_ERRORS = 20
+
+_log = logging.getLogger(__name__)
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(InklingError, _answer_inkling_error)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    for error in UNAVAILABLE:
+        app.add_exception_handler(error, _answer_database_error)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+class TooLargeAsProblem:
+    """FastAPI's body limit answers 413 in plain text from outside every handler; this makes a problem of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        replaced = False
+
+        async def send_problem(message: Message) -> None:
+            nonlocal replaced
+            if replaced:
+                return
+            status = message.get("status") if scope["type"] == "http" else None
+            if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and _is_plain_text(message):
+                replaced = True
+                answer = problem(scope, status, "the body is larger than this route takes", loc=("body",))
+                await answer(scope, receive, send)
+            else:
+                await send(message)
+
+        await self.app(scope, receive, send_problem)
+
+
+def _is_plain_text(message: Message) -> bool:
+    return Headers(raw=message["headers"]).get("content-type", "").startswith("text/plain")
+
+
+def document_problems(openapi: dict[str, Any]) -> None:
+    """Gives every error in an OpenAPI document the one shape that all have here, instead of FastAPI's own.
+
+    Whatever takes a body also refuses one that cannot be read, is too large or of another media type.
+    """
+    schemas = openapi["components"]["schemas"]
+    for replaced in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(replaced, None)
+    template = "#/components/schemas/{model}"
+    _, definitions = models_json_schema([(Problem, "serialization")], ref_template=template)
+    schemas.update(definitions["$defs"])
+    content = {"application/problem+json": {"schema": {"$ref": template.format(model="Problem")}}}
+    for operations in openapi["paths"].values():
+        for operation in operations.values():
+            if "requestBody" in operation:
+                for status, description in describe(400, 413, 415).items():
+                    operation["responses"].setdefault(str(status), description)
+            for status, response in operation["responses"].items():
+                if status >= "400":
+                    response["content"] = content
+
+
+def problem(
+    scope: Scope,
+    status: int,
+    detail: str,
+    *,
+    loc: Sequence[str | int] = (),
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """scope: of the request that it answers; loc: the one field that is wrong; errors: several."""
+    errors = [FieldError(loc=list(loc), msg=detail)] if loc else list(errors)
+    body = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        errors=errors or None,
+        error=detail if f"{scope['path']}/".startswith("/v2/") else None,
+    )
+    content = body.model_dump(mode="json", exclude_none=True)
+    return JSONResponse(content, status, headers, media_type="application/problem+json")
+
+
+async def _answer_inkling_error(request: Request, error: Any) -> JSONResponse:
+    return problem(request.scope, error.status, str(error), loc=getattr(error, "loc", ()), headers=error.headers)
+
+
+async def _answer_database_error(request: Request, error: Exception) -> JSONResponse:
+    _log.warning("%s %s: %s", request.method, request.url.path, error.args[0] if error.args else error)
+    return await _answer_inkling_error(request, DatabaseAwayError())
+
+
+async def _answer_validation_error(request: Request, error: Any) -> JSONResponse:
+    """Names every field that is wrong; what was sent is not echoed."""
+    errors = [_field_error(item) for item in error.errors()[:REPORTED_ERRORS]]
+    media_type = request.headers.get("content-type", "missing")
+    if [item.loc for item in errors] == [["body"]] and not media_type.startswith("application/json"):
+        unread = f"Content-Type is {media_type}; expected application/json"
+        return problem(request.scope, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, unread, loc=("header", "content-type"))
+    detail = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in errors[:5])
+    return problem(request.scope, HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+
+
+def _field_error(item: dict[str, Any]) -> FieldError:
+    """Without what was sent: a name that is no field's is cut short, an unknown tag is not repeated."""
+    loc = [part[:100] if isinstance(part, str) else part for part in item["loc"]]
+    if item["type"] == "union_tag_invalid":
+        return FieldError(loc=loc, msg=f"the type is none of {item['ctx']['expected_tags']}")
+    return FieldError(loc=loc, msg=item["msg"])
+
+
+async def _answer_http_exception(request: Request, error: Any) -> JSONResponse:
+    loc = ("body",) if error.status_code in _BODY_ERRORS else ()
+    return problem(request.scope, error.status_code, str(error.detail), loc=loc, headers=error.headers)
+
+
+_BODY_ERRORS = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}  # what FastAPI raises while it reads one
+
+
+async def _answer_nobody(request: Request, error: Exception) -> JSONResponse:
+    """Whoever sent the request has gone before its end: no failure of this service's."""
+    return problem(request.scope, HTTPStatus.BAD_REQUEST, "the body broke off", loc=("body",))
+
+
+async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
+    request_id = secrets.token_hex(8)
+    _log.error("request %s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
+    detail = f"something failed here; the log has it as {request_id}"
+    return problem(request.scope, HTTPStatus.INTERNAL_SERVER_ERROR, detail)

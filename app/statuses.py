@@ -1,0 +1,110 @@
+"""What the durable queue says of runs, in the words of this service."""
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from dbos import WorkflowStatus
+
+from app.line import Place, in_order
+from app.runs import MAX_ATTEMPTS, WORKFLOW
+from app.schemas import RunEnd, RunState
+from model.spec import TrainSpec
+
+NOBODY = "inkling"  # whose runs the service's own are
+ACTIVE = {RunState.QUEUED, RunState.RUNNING}
+CUT_SHORT = {"CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}  # the worker could save no last snapshot
+
+_STATES = {
+    "ENQUEUED": RunState.QUEUED,
+    "DELAYED": RunState.QUEUED,
+    "PENDING": RunState.RUNNING,
+    "CANCELLED": RunState.CANCELLED,
+    "SUCCESS": RunState.SUCCEEDED,
+    "ERROR": RunState.FAILED,
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": RunState.FAILED,
+}
+
+
+class Line(NamedTuple):
+    """The queue at a moment: who waits, first first, and what is being trained."""
+
+    waiting: list[Place]
+    running: list[Place]
+
+    def position(self, run: str) -> int | None:
+        """From 1; None for a run that does not wait."""
+        return next((number for number, place in enumerate(self.waiting, 1) if place.run == run), None)
+
+
+def line_of(statuses: list[WorkflowStatus]) -> Line:
+    waiting = [_place(status) for status in statuses if state_of(status) == RunState.QUEUED]
+    running = [_place(status) for status in statuses if state_of(status) == RunState.RUNNING]
+    return Line(in_order(waiting), running)
+
+
+def _place(status: WorkflowStatus) -> Place:
+    assert status.attributes is not None and status.created_at is not None, "enqueue gives every run both"
+    return Place(
+        run=status.workflow_id,
+        user=status.authenticated_user or NOBODY,
+        rank=status.priority or 0,
+        created_at_ms=status.created_at,
+        seconds=status.attributes.get("seconds", 0.0),
+    )
+
+
+def state_of(status: WorkflowStatus) -> RunState:
+    return end_of(status).state
+
+
+def end_of(status: WorkflowStatus) -> RunEnd:
+    """How the run ended; while it goes on, its state alone."""
+    if status.status == "SUCCESS":
+        return RunEnd.model_validate(status.output)
+    if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
+        return RunEnd(state=RunState.FAILED, error=f"its worker died {MAX_ATTEMPTS} times while training it")
+    if status.status == "ERROR":
+        return RunEnd(state=RunState.FAILED, error=f"the worker failed: {status.error}")
+    return RunEnd(state=_STATES[status.status])
+
+
+def summary(status: WorkflowStatus, line: Line, waits: dict[str, float], snapshot: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a RunSummary."""
+    assert status.input is not None and status.attributes is not None, "enqueue gives every run both"
+    spec = TrainSpec.model_validate(status.input["args"][0])
+    run, end = status.workflow_id, end_of(status)
+    return {
+        "id": run,
+        "name": spec.name,
+        "state": end.state,
+        "queue_position": line.position(run),
+        "starts_in_seconds": waits.get(run),
+        "created_at": status.attributes["created_at"],
+        "started_at": snapshot["started_at"] or _time(status.dequeued_at),
+        "ended_at": _time(status.completed_at),
+        "worker": snapshot.get("worker"),
+        "spec": spec,
+        "progress": snapshot["progress"],
+        "model": end.model,
+        "error": end.error,
+    }
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def count_by_state(queue: Any) -> dict[str, int]:
+    """How many runs there are in each state. queue: DBOS' system database, whose own listings would read every run."""
+    statuses, ends = queue.tables.workflow_status, queue.tables.workflow_output
+    output = sa.func.coalesce(ends.c.output, statuses.c.output)  # an older DBOS kept it in the latter
+    failed = sa.func.coalesce(output.contains('"state":"failed"'), sa.false())  # a failure that the training reported
+    joined = statuses.outerjoin(ends, statuses.c.workflow_uuid == ends.c.workflow_uuid)
+    query = sa.select(statuses.c.status, failed, sa.func.count()).select_from(joined)
+    counts = dict.fromkeys(RunState, 0)
+    with queue.engine.connect() as connection:
+        grouped = query.where(statuses.c.name == WORKFLOW).group_by(statuses.c.status, failed)
+        for status, has_failed, count in connection.execute(grouped):
+            counts[RunState.FAILED if has_failed else _STATES[status]] += count
+    return {state.value: count for state, count in counts.items()}
