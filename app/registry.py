@@ -15,10 +15,9 @@ import sqlalchemy as sa
 from app import tables
 from app.aliases import Aliases, follow_the_best, resolve
 from app.checkpoints import end_attempt, require_attempt
-from app.errors import ModelInUseError, ModelNotFoundError
+from app.errors import ModelInUseError, ModelNotFoundError, UnusableModelError
 from app.model_schemas import ModelInfo, Order, Scores, Sort
 from model import network as net
-from model.checkpoint import CheckpointError
 from model.data import TRAIN_EXAMPLES, examples_left
 from model.scores import Evaluation, MeanScores
 from model.spec import TrainSpec
@@ -129,10 +128,10 @@ class Registry(Aliases):
         return TrainSpec.model_validate(spec)
 
     def parameters(self, name: str) -> tuple[str, bytes]:
-        """The id of the model that `name` stands for, and its safetensors bytes, checked against their SHA-256."""
+        """The id of the model that `name` stands for, and its safetensors bytes. Raises UnusableModelError."""
         model, data, sha256 = self._row(name, _models.c.id, _models.c.safetensors, _models.c.sha256)
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise CheckpointError(f"the parameters of model {model} are damaged: their SHA-256 is not {sha256}")
+            raise UnusableModelError(model, f"its parameters are damaged, their SHA-256 is not {sha256}")
         return model, data
 
     def change(self, name: str, label: str | None, description: str | None) -> ModelInfo:

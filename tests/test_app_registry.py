@@ -26,6 +26,7 @@ from app.errors import (
     ModelNotFoundError,
     ReservedAliasError,
     SupersededError,
+    UnusableModelError,
 )
 from app.registry import Registry
 from model import network as net
@@ -105,6 +106,14 @@ def test_parameters_come_back_as_they_were_published(registry: Registry) -> None
     spec, parameters = from_bytes(data)
     assert (registry.model(model).parameters, spec) == (7850, SPEC)
     jax.tree.map(np.testing.assert_array_equal, parameters, PARAMETERS)
+
+
+def test_parameters_that_were_damaged_in_the_database_are_refused(registry: Registry) -> None:
+    model = publish(registry, "run", 0.9)
+    with registry._database.writing() as connection:
+        connection.execute(sa.text("UPDATE models SET safetensors = :data"), {"data": DATA[:-1] + b"?"})
+    with pytest.raises(UnusableModelError, match=f"model {model} cannot answer: its parameters are damaged"):
+        registry.parameters(model)
 
 
 def test_the_default_is_the_best_until_one_is_pinned(registry: Registry) -> None:

@@ -112,7 +112,7 @@ def delete_model(model: ModelName, user: UserDep, registry: RegistryDep) -> None
     registry.delete(model)
 
 
-@router.get("/models/{model}/download", response_class=Response, responses=describe(404))
+@router.get("/models/{model}/download", response_class=Response, responses=describe(404, 409))
 def download_model(
     model: ModelName,
     registry: RegistryDep,
