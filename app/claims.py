@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from dbos import DBOS
+from dbos import DBOS, _core
 from dbos._dbos import _get_dbos_instance
 
 from app.database import RETRY_SECONDS, UNAVAILABLE, queue_url
@@ -25,6 +25,7 @@ from app.runs import (
 from app.schemas import RunEnd, WorkerInfo
 
 SNAPSHOT_SECONDS = 0.5
+CANCEL_POLL_SECONDS = 0.5  # DBOS looks once a second, which is all the time that a cancelled run has to end
 
 
 class Recorder:
@@ -67,6 +68,7 @@ def serve(url: str, executor: str, place: WorkerInfo, train: Train) -> None:
 
     Its database is prepared. train(run, spec, recorder) trains a run; a cancelled run's is cancelled within a second.
     """
+    _core._PREEMPTIBLE_POLL_INTERVAL_SEC = CANCEL_POLL_SECONDS
     DBOS(
         config={
             "name": "inkling",

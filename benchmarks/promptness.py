@@ -26,6 +26,7 @@ from tests.postgresql import running
 from tests.processes import LONG_SPEC, SMALL_SPEC, Service, serving, told_of, wait_for, working
 
 LOOK_SECONDS = 0.005
+UNTIL_CANCEL_SECONDS = 10.0  # from the start of its process, which loads JAX first
 
 
 class Place(NamedTuple):
@@ -83,18 +84,19 @@ def gone(pid: int) -> bool:
 
 
 def cancel(here: Place, times: int) -> None:
-    """Queued: until the answer says so. Running: until its process is gone as well, at any moment of a training."""
+    """Queued: until the answer says so. Running: until its process is gone as well, at any moment of a run."""
     queued, answered, ended = [], [], []
     with serving(here.folder / "data", INKLING_DATABASE_URL=here.url) as service:
         for _ in range(times):
-            run, waiting = train_until_epoch(service), service.train(**SMALL_SPEC)
+            run, waiting = service.train(**LONG_SPEC), service.train(**SMALL_SPEC)
             queued.append(seconds_to_cancel(service, waiting))
-            time.sleep(random.uniform(0.0, 1.0))
+            wait_for(lambda: len(service.pids("app.trainer")) == 1)
+            time.sleep(random.uniform(0.0, UNTIL_CANCEL_SECONDS))
             (trainer,) = service.pids("app.trainer")
-            began = time.monotonic()
+            history, began = service.get(f"/train/{run}")["history"], time.monotonic()
             answered.append(seconds_to_cancel(service, run))
             ended.append(seconds_until(partial(gone, trainer), began))
-            assert service.get(f"/train/{run}")["history"], "what it had reported is kept"
+            assert service.get(f"/train/{run}")["history"][: len(history)] == history, "it is kept"
             assert not service.pids("app.trainer")
     report("a queued run is cancelled", queued)
     report("a running one is", answered)
@@ -106,12 +108,6 @@ def seconds_to_cancel(service: Service, run: str) -> float:
     answer = service.http.post(f"/train/{run}/cancel")
     assert (answer.status_code, answer.json()["state"]) == (202, "cancelled"), answer.text
     return time.monotonic() - began
-
-
-def train_until_epoch(service: Service) -> str:
-    run = service.train(**LONG_SPEC)
-    wait_for(lambda: bool(service.get(f"/train/{run}")["history"]))
-    return run
 
 
 def stop(here: Place, times: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from dbos import DBOS, _dbos
+from dbos import DBOS, _core, _dbos
 from dbos._core import ActiveWorkflowById
 from dbos._schemas.system_database import SystemSchema
 from dbos._sys_db import SystemDatabase
@@ -161,6 +161,7 @@ def test_what_is_used_of_dbos_beyond_its_public_interface_is_there() -> None:
     columns = {"workflow_uuid", "status", "executor_id", "recovery_attempts", "owner_xid", "started_at_epoch_ms"}
     assert columns | {"completed_at"} <= set(SystemSchema.workflow_status.c.keys())
     assert "workflow_uuid" in SystemSchema.streams.c
+    assert "sleep(_PREEMPTIBLE_POLL_INTERVAL_SEC)" in inspect.getsource(_core)
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:
