@@ -18,6 +18,7 @@ from app.runs import (
     QUEUE_POLL_SECONDS,
     SNAPSHOT,
     STREAM,
+    UNENDED,
     WORKFLOW,
     add_event,
     empty_snapshot,
@@ -135,9 +136,8 @@ def ended(runs: list[str]) -> list[str]:
     """Those of the runs that no worker will go on with."""
     if not runs:
         return []
-    statuses = DBOS.list_workflows(workflow_ids=runs, load_input=False, load_output=False)
-    waiting = {status.workflow_id for status in statuses if status.status in ("ENQUEUED", "DELAYED", "PENDING")}
-    return [run for run in runs if run not in waiting]
+    unended = DBOS.list_workflows(workflow_ids=runs, status=UNENDED, load_input=False, load_output=False)
+    return list({*runs} - {status.workflow_id for status in unended})
 
 
 def prune(days: float) -> None:

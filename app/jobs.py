@@ -27,6 +27,7 @@ from app.runs import (
     SNAPSHOT,
     STREAM,
     STREAM_POLL_SECONDS,
+    UNENDED,
     WORKFLOW,
     add_event,
     empty_snapshot,
@@ -208,12 +209,7 @@ class Jobs:
         return snapshot
 
 
-_ACTIVE_ONLY: dict[str, Any] = {
-    "name": WORKFLOW,
-    "status": ["ENQUEUED", "DELAYED", "PENDING"],
-    "load_input": False,
-    "load_output": False,
-}
+_ACTIVE_ONLY: dict[str, Any] = {"name": WORKFLOW, "status": UNENDED, "load_input": False, "load_output": False}
 
 
 def run_id_of(user: str, key: str) -> str:

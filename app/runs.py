@@ -15,6 +15,7 @@ QUEUE = "training"
 WORKFLOW = "train"
 STREAM = "progress"
 SNAPSHOT = "snapshot"
+UNENDED = ["ENQUEUED", "DELAYED", "PENDING"]  # what DBOS calls a run that waits or is trained
 APPLICATION_VERSION = "1"  # constant: DBOS' default changes with the code, and a deploy would strand running jobs
 QUEUE_POLL_SECONDS = 0.5  # a look costs an idle worker 3 ms
 STREAM_POLL_SECONDS = 0.2
