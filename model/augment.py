@@ -1,4 +1,4 @@
-"""Varies training images at random: moved, bent, drawn with another pen, and noisy.
+"""Varies training images at random: written another way, moved, bent, drawn with another pen, and noisy.
 
 Shapes: B images in a batch; K knots along each axis of a coarse grid. Rows run down, columns to the right.
 """
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from jax import Array, lax
 from jax.scipy.ndimage import map_coordinates
 
+from model.handwriting import write_variants
 from model.spec_augmentation import Augmentation
 
 _SIDE = 28
@@ -32,15 +33,19 @@ class _Draws(NamedTuple):
     rank: Array  # only the lowest are changed at all
 
 
-def augment(images: Array, key: Array, *, augmentation: Augmentation) -> Array:
+def augment(images: Array, labels: Array, key: Array, *, augmentation: Augmentation) -> Array:
     """A random variation of each image; what one becomes depends on the key and its place in the batch alone.
 
-    images: [B, 28, 28] float32 in 0..1, ink high; the key is consumed. Returns [B, 28, 28] float32 in 0..1.
-    Scaled, leant, turned and shifted in this order and bent, all by one resampling; then thickened, then noisy.
+    images: [B, 28, 28] float32 in 0..1, ink high; labels: [B] uint8, which variants follow; the key is consumed.
+    Returns [B, 28, 28] float32 in 0..1. Written another way; then scaled, leant, turned and shifted in this order and
+    bent, all by one resampling; then thickened, then noisy.
     """
-    draws_key, elastic_key, noise_key = jax.random.split(key, 3)
+    draws_key, elastic_key, noise_key, variants_key = jax.random.split(key, 4)
     draws = _draw(draws_key, len(images))
-    changed = _move(images, draws, elastic_key, augmentation)
+    changed = images
+    if augmentation.variants:
+        changed = write_variants(images, labels, variants_key, share=augmentation.variants)
+    changed = _move(changed, draws, elastic_key, augmentation)
     if augmentation.thickness:
         changed = _thicken(changed, augmentation.thickness * draws.thickness)
     if augmentation.noise:

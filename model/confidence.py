@@ -76,7 +76,7 @@ def best_temperature(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> 
 
 def _gaussians(dataset: Dataset) -> Gaussians:
     plain = _scaled(dataset.images)
-    pictures, labels = np.concatenate([plain, _varied(plain)]), np.tile(dataset.labels, 2)
+    pictures, labels = np.concatenate([plain, _varied(plain, dataset.labels)]), np.tile(dataset.labels, 2)
     projection = _principal_components(pictures)
     groups = [*(pictures[labels == digit] for digit in range(CLASSES)), *_rows_of_digits(plain)]
     return fitted([_flat(group) @ projection for group in groups], projection)
@@ -113,19 +113,21 @@ def _flat(pictures: Pictures) -> NDArray[np.float32]:
     return pictures.reshape(len(pictures), -1)
 
 
-def _varied(pictures: Pictures) -> Pictures:
+def _varied(pictures: Pictures, labels: NDArray[np.uint8]) -> Pictures:
     """The same pictures always, each varied in its own way; in batches of one size, so that one shape is compiled."""
-    padded = np.pad(pictures, ((0, -len(pictures) % BATCH_SIZE), (0, 0), (0, 0)))
+    missing = -len(pictures) % BATCH_SIZE
+    padded, padded_labels = np.pad(pictures, ((0, missing), (0, 0), (0, 0))), np.pad(labels, (0, missing))
+    batches = [slice(start, start + BATCH_SIZE) for start in range(0, len(padded), BATCH_SIZE)]
     varied = [
-        np.asarray(_vary(jnp.asarray(padded[start : start + BATCH_SIZE]), jax.random.key(start)))
-        for start in range(0, len(padded), BATCH_SIZE)
+        np.asarray(_vary(jnp.asarray(padded[batch]), jnp.asarray(padded_labels[batch]), jax.random.key(batch.start)))
+        for batch in batches
     ]
     return np.concatenate(varied)[: len(pictures)]
 
 
 @jax.jit
-def _vary(pictures: Array, key: Array) -> Array:
-    return augment(pictures, key, augmentation=VARIATION)
+def _vary(pictures: Array, labels: Array, key: Array) -> Array:
+    return augment(pictures, labels, key, augmentation=VARIATION)
 
 
 def _rows_of_digits(pictures: Pictures) -> Iterator[Pictures]:
@@ -151,7 +153,7 @@ def _scale(
     parameters: net.NetworkParameters, spec: TrainSpec, digits: Dataset, temperature: float, gaussians: Gaussians
 ) -> DigitScale:
     """From varied digits: what the network is shown in training makes it surer than what people draw."""
-    varied = np.rint(_varied(_scaled(digits.images)) * 255).astype(np.uint8)
+    varied = np.rint(_varied(_scaled(digits.images), digits.labels) * 255).astype(np.uint8)
     logits = logits_of(parameters, Dataset(varied, digits.labels), spec)
     found = signs(jnp.asarray(logits), jnp.asarray(varied), temperature, gaussians)
     (energy_mean, energy_spread), (likelihood_mean, likelihood_spread) = map(_mean_and_spread, found[:2])

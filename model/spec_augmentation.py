@@ -58,8 +58,18 @@ class Augmentation(Spec):
         examples=[0.05],
     )
 
+    variants: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of the 0s, 1s and 7s that are written as some people do: a slash through the 0, a flag and "
+        "perhaps a foot on the 1, a bar through the 7",
+        examples=[0.2],
+    )
+
     @model_validator(mode="after")
     def _check_something_changes(self) -> Self:
-        if not any((self.shift, self.rotation, self.scale, self.shear, self.elastic, self.thickness, self.noise)):
+        moves = (self.shift, self.rotation, self.scale, self.shear, self.elastic)
+        if not any((*moves, self.thickness, self.noise, self.variants)):
             raise ValueError("give at least one change above 0, or null in place of the whole")
         return self

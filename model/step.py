@@ -157,7 +157,7 @@ def train_step(
     augment_key, layers_key = jax.random.split(key)
     x = net.scale(images)
     if config.augmentation:
-        x = augment(x, augment_key, augmentation=config.augmentation)
+        x = augment(x, labels, augment_key, augmentation=config.augmentation)
     gradient_of = jax.value_and_grad(_objective, has_aux=True)
     batch = Batch(layers_key, counts)
     (_, (statistics, totals)), gradient = gradient_of(state.parameters, state.statistics, x, labels, batch, config)

@@ -24,7 +24,7 @@ SPEC: dict[str, Any] = {
         {"type": "dense", "units": 10, "activation": "softmax"},
     ],
     "optimizer": {"type": "sgd", "learning_rate": 0.1, "momentum": 0.9},
-    "augmentation": {"shift": 2, "noise": 0.1},
+    "augmentation": {"shift": 2, "noise": 0.1, "variants": 0.5},
     "ema_momentum": 0.9,
     "batch_size": 500,  # no multiple of 8
     "epochs": 1,

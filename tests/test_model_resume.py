@@ -34,7 +34,7 @@ EVERYTHING = TrainSpec.model_validate(
             {"type": "dense", "units": 10, "activation": "softmax", "kernel_constraint": {"max_value": 2.0}},
         ],
         "optimizer": {"type": "adam", "learning_rate": 0.02},
-        "augmentation": {"shift": 2, "rotation": 10, "elastic": 1, "noise": 0.1},
+        "augmentation": {"shift": 2, "rotation": 10, "elastic": 1, "noise": 0.1, "variants": 0.5},
         "metrics": ["top_k_categorical_accuracy", "per_class_accuracy"],
         "class_weight": [1, 1, 2, 1, 1, 1, 1, 1, 1, 0.5],
         "early_stopping": {"monitor": "validation_accuracy", "patience": 3, "restore_best_weights": True},

@@ -83,6 +83,7 @@ def test_the_tiny_preset_has_fewer_than_ten_thousand_parameters() -> None:
         ("augmentation", {}, "give at least one change above 0"),
         ("augmentation", {"shift": 15}, "less than or equal to 14"),
         ("augmentation", {"noise": 0.1, "probability": 0}, "greater than 0"),
+        ("augmentation", {"variants": 1.1}, "less than or equal to 1"),
         ("class_weight", [1] * 9, "at least 10 items"),
         ("class_weight", [0] * 10, "at least one weight above 0"),
         ("class_weight", [-1] * 10, "greater than or equal to 0"),
