@@ -7,12 +7,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# More wait for each other, spinning: beside another test, an eigh takes ten times the processor time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import pytest
 
 from app.checkpoints import Checkpoints
 from app.database import Database
+from model.compilation import use_compilation_cache
 from model.data import Dataset, Mnist, load_mnist
 from tests.models import FirstModel
 from tests.postgresql import Postgresql, binaries, running
@@ -20,13 +23,15 @@ from tests.processes import Service, serving
 
 # A shell that starts this in the background makes it ignore Ctrl-C, and what it starts; some tests send that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+CACHE_DIR = Path(os.environ.get("INKLING_CACHE_DIR", "~/.cache/inkling")).expanduser()
+use_compilation_cache(CACHE_DIR)
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 @pytest.fixture(scope="session")
 def cache_dir() -> Path:
-    return Path(os.environ.get("INKLING_CACHE_DIR", "~/.cache/inkling")).expanduser()
+    return CACHE_DIR
 
 
 @pytest.fixture(scope="session")
