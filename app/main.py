@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 
 from app import logs, problems
 from app.database import Database, persisting
+from app.deadlines import BodyDeadline
 from app.dependencies import State
 from app.jobs import Jobs
 from app.lifeline import end_with_parent
@@ -79,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"auto_configure": True},  # does nothing until OTEL_EXPORTER_OTLP_ENDPOINT names a collector
     )
     app.state.metrics = Metrics()
+    app.add_middleware(BodyDeadline, seconds=settings.body_seconds)
     problems.install(app)
     # The first is found soonest; aliases before models, whose /models/{model} takes any name.
     for routes in (predict, inference, train, evaluate, aliases, models, health, metrics):

@@ -65,7 +65,7 @@ def _is_plain_text(message: Message) -> bool:
 def document_problems(openapi: dict[str, Any]) -> None:
     """Gives every error in an OpenAPI document the one shape that all have here, instead of FastAPI's own.
 
-    Whatever takes a body also refuses one that cannot be read, is too large or of another media type.
+    Whatever takes a body also refuses one that cannot be read, comes too slowly, is too large or of another media type.
     """
     schemas = openapi["components"]["schemas"]
     for replaced in ("HTTPValidationError", "ValidationError"):
@@ -77,7 +77,7 @@ def document_problems(openapi: dict[str, Any]) -> None:
     for operations in openapi["paths"].values():
         for operation in operations.values():
             if "requestBody" in operation:
-                for status, description in describe(400, 413, 415).items():
+                for status, description in describe(400, 408, 413, 415).items():
                     operation["responses"].setdefault(str(status), description)
             for status, response in operation["responses"].items():
                 if status >= "400":
@@ -139,7 +139,11 @@ async def _answer_http_exception(request: Request, error: Any) -> JSONResponse:
     return problem(request.scope, error.status_code, str(error.detail), loc=loc, headers=error.headers)
 
 
-_BODY_ERRORS = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}  # what FastAPI raises while it reads one
+_BODY_ERRORS = {  # what is raised while one is read
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+}
 
 
 async def _answer_nobody(request: Request, error: Exception) -> JSONResponse:

@@ -34,6 +34,12 @@ class Settings(BaseSettings):
         [], description="A JSON list of the user names whose runs may have high priority, and who may cancel any run"
     )
     max_body_bytes: int = Field(8_000_000, ge=1_000, description="Size in bytes above which a request is answered 413")
+    body_seconds: float = Field(
+        60.0,
+        gt=0.0,
+        le=3600.0,
+        description="Seconds that a request's body may take to arrive before it is answered 408",
+    )
     max_images: int = Field(256, ge=1, le=10_000, description="Images that one prediction request may carry")
     max_batch: int = Field(64, ge=1, le=1024, description="Images that are recognised together at most")
     batch_wait_seconds: float = Field(

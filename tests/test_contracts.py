@@ -45,6 +45,7 @@ ARROWS: dict[str, set[str]] = {
     "app.crashes": set(),
     "app.database": set(),
     "app.dependencies": {
+    "app.deadlines": set(),
         *("app.jobs", "app.metrics", "app.predictor", "app.registry", "app.schemas", "app.settings", "app.uploads"),
     },
     "app.devices": set(),
@@ -62,8 +63,8 @@ ARROWS: dict[str, set[str]] = {
     "app.local": {"app.settings", "app.terminal", "model"},
     "app.logs": {"app.settings"},
     "app.main": {
-        *("app", "app.database", "app.dependencies", "app.jobs", "app.lifeline", "app.metrics", "app.predictor"),
-        *("app.registry", "app.routes", "app.settings", "app.uploads", "model"),
+        *("app", "app.database", "app.deadlines", "app.dependencies", "app.jobs", "app.lifeline", "app.metrics"),
+        *("app.predictor", "app.registry", "app.routes", "app.settings", "app.uploads", "model"),
     },
     "app.metrics": {"app.database"},
     "app.migrations": set(),

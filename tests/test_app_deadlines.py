@@ -1,0 +1,89 @@
+"""A body that arrives too slowly is refused, whatever it was to be, and nothing waits for it any longer."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from app.uploads import UPLOADS_AT_ONCE
+from tests.models import FirstModel
+from tests.processes import SOON_SECONDS, Service, serving
+from tests.test_app_models import GOOD, upload
+
+BODY_SECONDS = 2.0
+PAUSE_SECONDS = 0.1
+PART = '--b\r\nContent-Disposition: form-data; name="image"; filename="7.png"\r\n\r\n'
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory, with_model: FirstModel) -> Iterator[Service]:
+    folder = with_model(tmp_path_factory.mktemp("hurried"))
+    with serving(folder, "api", INKLING_BODY_SECONDS=str(BODY_SECONDS)) as service:
+        service.ready()
+        yield service
+
+
+def begun(service: Service, path: str, media_type: str, body: str = "") -> socket.socket:
+    """A connection whose request has said how much it is going to send, and has sent the body's beginning."""
+    address = urlsplit(service.url)
+    connection = socket.create_connection((address.hostname, address.port), SOON_SECONDS)
+    head = f"POST {path} HTTP/1.1\r\nHost: inkling\r\nContent-Type: {media_type}\r\nContent-Length: 9999\r\n\r\n"
+    connection.sendall((head + body).encode())
+    return connection
+
+
+def answer(connection: socket.socket) -> tuple[str, bytes]:
+    """Sends a byte now and then until there is an answer; its head, and all behind it until the connection ends."""
+    connection.settimeout(PAUSE_SECONDS)
+    for _ in range(int(SOON_SECONDS / PAUSE_SECONDS)):
+        try:
+            received = connection.recv(65_536)
+            break
+        except TimeoutError:
+            connection.sendall(b" ")
+    connection.settimeout(SOON_SECONDS)
+    while more := connection.recv(65_536):
+        received += more
+    head, _, body = received.partition(b"\r\n\r\n")
+    return head.decode(), body
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type", "body"),
+    [
+        ("/train", "application/json", "{"),
+        ("/predict", "application/json", "{"),
+        ("/predict", "image/png", ""),
+        ("/predict", "multipart/form-data; boundary=b", PART),
+        ("/v2/models/default/infer", "application/json", "{"),
+    ],
+)
+def test_a_body_that_comes_too_slowly_is_refused(hurried: Service, path: str, media_type: str, body: str) -> None:
+    with begun(hurried, path, media_type, body) as connection:
+        head, content = answer(connection)
+    assert head.startswith("HTTP/1.1 408 ")
+    assert "content-type: application/problem+json" in head
+    problem = json.loads(content)
+    assert problem["status"] == 408
+    assert problem["errors"][0]["loc"] == ["body"]
+    assert "not arrived within 2 s" in problem["detail"]
+
+
+def test_uploads_that_stall_give_their_places_back(hurried: Service) -> None:
+    with ExitStack() as stack:
+        stalled = [
+            stack.enter_context(begun(hurried, "/models", "application/octet-stream")) for _ in range(UPLOADS_AT_ONCE)
+        ]
+        for connection in stalled:
+            head, _ = answer(connection)
+            assert head.startswith("HTTP/1.1 408 ")
+        assert upload(hurried, GOOD).status_code == 201
+
+
+def test_a_stream_of_events_has_no_body_to_wait_for(tmp_path: Path, hurried: Service) -> None:
+    with hurried.http.stream("GET", "/train/first-0/events") as events:
+        assert "event: end" in list(events.iter_lines())
