@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import math
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import DeadlineError
+from app.errors import DeadlineError, InvalidInputError
 from app.predictions import LayerActivations, Prediction
 from app.warm import WarmModel
-from model.explain import LayerOutput, activations, saliency
-from model.spec_layers import Dropout, Flatten
+from model.explain import MAX_CHANNELS, MAX_UNITS, LayerOutput, activations, saliency
+from model.spec import TrainSpec
+from model.spec_layers import Dropout, Flatten, Shape, layer_shapes
 
 MAX_EXPLAINED_IMAGES = 16
+MAX_ACTIVATIONS = 4_000_000  # in one answer, each a byte in base64; no network has more for one image
 _DECIMALS = 3
 _SAME_NUMBERS = (Dropout, Flatten)  # as the layer before has
 _POOL = ThreadPoolExecutor(1, "explain")  # each is as much work as 32 predictions, which are to have room as well
@@ -32,9 +35,11 @@ async def explain(
     """The predictions with those of the fields `saliency` and `activations` that are to be included.
 
     images: at most 16, each [28, 28] uint8, ink high; predictions: what warm made of them; deadline: by
-    time.monotonic(). Raises DeadlineError when it has come before their turn. A model's first explanation compiles
-    its network.
+    time.monotonic(). Raises DeadlineError when it has come before their turn, and InvalidInputError for more
+    activations than an answer may have. A model's first explanation compiles its network.
     """
+    if "activations" in include:
+        _check_size(warm.spec, len(images))
     asked = time.monotonic()
 
     def explained() -> list[Prediction]:
@@ -62,6 +67,23 @@ def explanations(
         for field, image in zip(fields, images, strict=True):
             field["activations"] = _activations(warm, image)
     return fields
+
+
+def _check_size(spec: TrainSpec, images: int) -> None:
+    """Before any of them is computed."""
+    numbers = sum(
+        _given(row.output_shape) for row in layer_shapes(spec.network) if not isinstance(row.layer, _SAME_NUMBERS)
+    )
+    if images * numbers > MAX_ACTIVATIONS:
+        reason = (
+            f"{images} images with {numbers:,} activations each; at most {MAX_ACTIVATIONS:,} are given in one answer"
+        )
+        raise InvalidInputError(f"{reason}, those of {MAX_ACTIVATIONS // numbers} images", "query", "include")
+
+
+def _given(shape: Shape) -> int:
+    """How many of a layer's numbers are given."""
+    return min(shape[0], MAX_UNITS) if len(shape) == 1 else math.prod(shape[:-1]) * min(shape[-1], MAX_CHANNELS)
 
 
 def _saliency(warm: WarmModel, images: NDArray[np.uint8], digits: NDArray[np.integer]) -> list[list[list[float]]]:

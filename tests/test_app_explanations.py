@@ -1,12 +1,22 @@
 """/predict says why: which pixels spoke for the answer, and what each layer makes of the drawing."""
 
+import asyncio
 import base64
+import time
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
-from app.explanations import MAX_EXPLAINED_IMAGES
+from app.errors import InvalidInputError
+from app.explanations import MAX_ACTIVATIONS, MAX_EXPLAINED_IMAGES, explain
+from app.warm import WarmModel
+from model import network as net
+from model.checkpoint import to_bytes
+from model.explain import MAX_CHANNELS
+from model.spec import TrainSpec
+from model.spec_layers import MAX_LAYERS
 from tests.drawings import draw, encoded
 from tests.processes import Service
 
@@ -59,3 +69,20 @@ def test_more_images_than_can_be_explained_are_refused(service: Service) -> None
         assert response.status_code == 422
         assert response.json()["errors"][0]["loc"] == ["query", "include"]
     assert service.http.post("/predict", params={"include": "seen"}, json=too_many).status_code == 200
+
+
+def test_more_activations_than_an_answer_may_have_are_refused() -> None:
+    layers = [{"type": "conv2d", "filters": 64, "kernel_size": 1}] + [{"type": "activation", "activation": "relu"}] * 19
+    spec = TrainSpec.model_validate(
+        {"network": [*layers, {"type": "global_average_pooling2d"}, {"type": "dense", "units": 10}]}
+    )
+    warm = WarmModel("large", to_bytes(net.init(jax.random.key(0), spec.network), spec), max_batch=1)
+    images = [np.asarray(draw(7), np.uint8)[:28, :28]] * 4
+    expected = r"^4 images with 1,003,594 activations each; .* one answer, those of 3 images$"
+    with pytest.raises(InvalidInputError, match=expected) as refused:
+        asyncio.run(explain(warm, images, [], ["activations"], time.monotonic()))
+    assert refused.value.loc == ("query", "include")
+
+
+def test_no_network_has_more_activations_for_one_image_than_an_answer() -> None:
+    assert MAX_LAYERS * 28 * 28 * MAX_CHANNELS <= MAX_ACTIVATIONS
