@@ -14,7 +14,9 @@ def read_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        fail("\n".join(f"INKLING_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()))
+        from app.schemas import message_of
+
+        fail("\n".join(f"INKLING_{str(item['loc'][0]).upper()}: {message_of(item)}" for item in error.errors()))
     logs.configure("inkling", settings)
     return settings
 

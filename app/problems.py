@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.database import UNAVAILABLE
 from app.errors import DatabaseAwayError, InklingError, describe
-from app.schemas import FieldError, Problem
+from app.schemas import FieldError, Problem, message_of
 
 REPORTED_ERRORS = 20
 
@@ -126,12 +126,12 @@ async def _answer_validation_error(request: Request, error: Any) -> JSONResponse
     return problem(request.scope, HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
 
-def _field_error(item: dict[str, Any]) -> FieldError:
+def _field_error(item: Any) -> FieldError:
     """Without what was sent: a name that is no field's is cut short, an unknown tag is not repeated."""
     loc = [part[:100] if isinstance(part, str) else part for part in item["loc"]]
     if item["type"] == "union_tag_invalid":
         return FieldError(loc=loc, msg=f"the type is none of {item['ctx']['expected_tags']}")
-    return FieldError(loc=loc, msg=item["msg"])
+    return FieldError(loc=loc, msg=message_of(item))
 
 
 async def _answer_http_exception(request: Request, error: Any) -> JSONResponse:

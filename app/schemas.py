@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import ErrorDetails
 
 from model.reports import EpochReport, StepReport
 from model.spec import TrainSpec
@@ -149,6 +150,11 @@ class Readiness(Wire):
 
     status: Literal["ready"] = Field("ready", description="Always ready", examples=["ready"])
     model: str = Field(description="The model that answers /predict", examples=[MODEL_ID])
+
+
+def message_of(error: ErrorDetails) -> str:
+    """What is wrong, without pydantic's word for who says so."""
+    return error["msg"].removeprefix("Value error, ")
 
 
 class FieldError(Wire):

@@ -36,10 +36,11 @@ ARROWS: dict[str, set[str]] = {
     "app.claims": {"app.database", "app.runs", "app.schemas"},
     "app.cli": {
         *("app", "app.commands", "app.devices", "app.local", "app.settings", "app.slots", "app.supervisor"),
+        *("app", "app.commands", "app.devices", "app.local", "app.schemas", "app.settings", "app.supervisor"),
         *("app.worker", "model"),
     },
     "app.client": {"app.connection", "app.model_schemas", "app.predictions", "app.schemas", "model"},
-    "app.commands": {"app", "app.settings"},
+    "app.commands": {"app", "app.schemas", "app.settings"},
     "app.comparisons": {"app.model_schemas", "app.registry", "model"},
     "app.connection": {"app.schemas"},
     "app.crashes": set(),
