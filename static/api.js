@@ -3,8 +3,12 @@
 
 /** @typedef {"queued" | "running" | "succeeded" | "failed" | "cancelled"} RunState */
 /** @typedef {{type: string} & Record<string, unknown>} Layer */
-/** @typedef {{type: string, learning_rate: number | ({type: string} & Record<string, unknown>)} & Record<string, unknown>} Optimizer */
-/** @typedef {{name: string, network: Layer[], optimizer: Optimizer, batch_size: number, epochs: number, seed: number}} TrainSpec */
+/** @typedef {number | ({type: string} & Record<string, unknown>)} Rate */
+/** @typedef {{type: string, learning_rate: Rate} & Record<string, unknown>} Optimizer */
+/** @typedef {{name: string, network: Layer[], loss: string | {type: string}, optimizer: Optimizer, batch_size: number,
+ *   epochs: number, validation_split: number, seed: number}} TrainSpec */
+/** @typedef {{type: string, output_shape: number[], parameters: number}} LayerSummary */
+/** @typedef {{summary: LayerSummary[], parameters: number, memory_bytes: number, seconds: number}} DryRun */
 /** @typedef {{name: string, description: string, spec: TrainSpec}} Preset */
 /** @typedef {{phase: "preparing" | "training" | "evaluating", epoch: number, epochs: number, step: number, steps: number,
  *   loss: number | null, accuracy: number | null, images_per_second: number | null, seconds_left: number | null,
@@ -35,7 +39,8 @@
  *   calibration: {expected_calibration_error: number, bins: CalibrationBin[]},
  *   hardest: {index: number, label: number, digit: number, confidence: number, image: string}[]}} Evaluation */
 /** @typedef {{loc: (string | number)[], msg: string}} FieldError */
-/** @typedef {{preset: string, name?: string, batch_size: number | null, epochs: number | null, optimizer: object, seed: number | null}} TrainRequest */
+/** @typedef {{preset: string, name?: string, network: Layer[], loss: string | object, optimizer: object, batch_size: number | null,
+ *   epochs: number | null, validation_split: number | null, seed: number | null}} TrainRequest */
 /** @typedef {{onProgress: (progress: Progress, offset: number) => void, onEpoch: (report: EpochReport, offset: number) => void,
  *   onEnd: () => void, onConnection: (connected: boolean) => void}} RunListener  `offset`: the event's place in the run's */
 
@@ -82,6 +87,14 @@ export const presets = async () => (await request("/presets")).presets;
 
 /** @param {TrainRequest} spec @returns {Promise<Run>} */
 export const train = (spec) => request("/train", json("POST", spec));
+
+/** What a training would be; null where that takes a key, which is not asked for here. @param {TrainRequest} spec @returns {Promise<DryRun | null>} */
+export async function dryRun(spec) {
+  const response = await send("/train?dry_run=true", json("POST", spec));
+  if (response.status === 401) return null;
+  if (!response.ok) throw await problemIn(response);
+  return response.json();
+}
 
 /** @param {number} limit @param {number} [offset] @returns {Promise<{runs: RunSummary[], next_offset: number | null}>} */
 export const runs = (limit, offset = 0) => request(`/train?limit=${limit}&offset=${offset}`);

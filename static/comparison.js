@@ -106,7 +106,7 @@ function trainings(differences) {
   const others = [];
   for (const { field, values } of differences) {
     const [, place, name] = /^spec\.network\.(\d+)\.?(.*)$/.exec(field) ?? [];
-    if (place === undefined) others.push({ head: pathOf(field), values: values.map(plain) });
+    if (place === undefined) others.push({ head: pathOf(field), values: values.map(field.endsWith("learning_rate") ? rate : plain) });
     else collect(layers, Number(place), name, values);
   }
   const rows = [...layers].map(([place, own]) => ({ head: `layer ${place + 1}`, values: own.map(layerOf) }));
@@ -130,6 +130,9 @@ function layerOf({ type = "", ...settings }) {
 
 /** @param {string} field  such as spec.optimizer.learning_rate */
 const pathOf = (field) => format.words(field.replace(/^spec\./, "")).replaceAll(".", " · ");
+
+/** @param {unknown} value  a number, or a schedule */
+const rate = (value) => (value === null ? plain(value) : format.learningRate(/** @type {import("./api.js").Rate} */ (value)));
 
 /** @param {unknown} value @returns {string} */
 function plain(value) {

@@ -84,9 +84,9 @@ export function ago(moment) {
 
 /** @param {Layer} layer @returns {string}  such as "dense 500 sigmoid" or "conv2d 32 3×3 relu" */
 export function layer({ type, ...settings }) {
-  return [words(type), ...Object.entries(settings).map(([name, value]) => setting(name, value))]
-    .filter(Boolean)
-    .join(" ");
+  const isNumber = (/** @type {unknown} */ value) => Number(typeof value === "number");
+  const numbersFirst = Object.entries(settings).sort(([, one], [, other]) => isNumber(other) - isNumber(one));
+  return [words(type), ...numbersFirst.map(([name, value]) => setting(name, value))].filter(Boolean).join(" ");
 }
 
 /** What is left to its usual value needs no word. */
@@ -103,6 +103,7 @@ function setting(name, value) {
 
 /** @param {string} name @param {number} value */
 function sized(name, value) {
+  if (name === "strides" && value > 1) return `stride ${value}`;
   return name.endsWith("_size") ? `${value}×${value}` : "";
 }
 
@@ -120,7 +121,7 @@ export function spec({ optimizer, batch_size, epochs }) {
 export const hard = (text) => text.replaceAll(" ", HARD_SPACE);
 
 /** @param {number | ({type: string} & Record<string, unknown>)} rate */
-function learningRate(rate) {
+export function learningRate(rate) {
   if (typeof rate === "number") return String(rate);
   return `${rate[scheduledRate(rate)]}, ${words(rate.type)}`;
 }

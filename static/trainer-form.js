@@ -1,8 +1,9 @@
 // @ts-check
 /** The form that asks for a training. */
-import { presets, problemOf, train } from "./api.js";
+import { dryRun, presets, problemOf, train } from "./api.js";
 import { element, find, say } from "./dom.js";
-import { layer, scheduledRate, words } from "./format.js";
+import { count, duration, layer, scheduledRate, words } from "./format.js";
+import { NetworkEditor } from "./network-editor.js";
 
 /** @typedef {import("./api.js").FieldError} FieldError */
 /** @typedef {import("./api.js").Optimizer} Optimizer */
@@ -11,25 +12,44 @@ import { layer, scheduledRate, words } from "./format.js";
 /** @typedef {import("./api.js").Run} Run */
 /** @typedef {import("./api.js").TrainRequest} TrainRequest */
 
+const OPTIMIZERS = ["adam", "adamw", "nadam", "adamax", "sgd", "rmsprop", "adagrad", "adadelta", "lion"];
+const LOSSES = [
+  "categorical_crossentropy", "mean_squared_error", "mean_absolute_error", "hinge", "kl_divergence", "poisson",
+];
+const PAUSE_MS = 300;
+
 /** One's own runs, or everybody's, are as many as may wait; or the database is away. */
 const BUSY = [429, 503];
 
 export class TrainerForm {
   /** @type {Preset[]} */
   #presets = [];
+  #timer = 0;
 
   /** @param {HTMLFormElement} root @param {(run: Run) => void} onStart */
   constructor(root, onStart) {
     this.root = root;
     this.onStart = onStart;
     this.preset = find(root, "[name=preset]", HTMLSelectElement);
+    this.optimizer = find(root, "[name=optimizer]", HTMLSelectElement);
+    this.loss = find(root, "[name=loss]", HTMLSelectElement);
     this.layers = find(root, ".layers", HTMLElement);
     this.about = find(root, "#preset-about", HTMLElement);
+    this.outlook = find(root, ".outlook", HTMLElement);
     this.rateHint = find(root, "#learning_rate-hint", HTMLElement);
     this.button = find(root, "[type=submit]", HTMLButtonElement);
     this.message = find(root, ".form-message", HTMLElement);
+    this.editor = new NetworkEditor(find(root, ".network-editor", HTMLElement), {
+      onChange: () => this.#look(),
+      onReset: () => this.#layOut(),
+    });
+    offer(this.optimizer, OPTIMIZERS);
+    offer(this.loss, LOSSES);
     this.preset.addEventListener("change", () => this.#fill());
-    root.addEventListener("input", ({ target }) => this.#forgive(target));
+    root.addEventListener("input", ({ target }) => {
+      this.#forgive(target);
+      this.#look();
+    });
     root.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit();
@@ -45,7 +65,7 @@ export class TrainerForm {
       return say(this.message, problemOf(cause).message);
     }
     say(this.message, "");
-    this.preset.replaceChildren(...this.#presets.map(({ name }) => element("option", { value: name }, words(name))));
+    offer(this.preset, this.#presets.map(({ name }) => name));
     this.#fill({ keepTyped: true });
   }
 
@@ -67,24 +87,57 @@ export class TrainerForm {
       batch_size: spec.batch_size,
       epochs: spec.epochs,
       learning_rate: rateOf(spec.optimizer),
+      validation_split: spec.validation_split,
       seed: spec.seed,
     };
     for (const [name, value] of Object.entries(values)) {
       const field = this.#field(name);
       if (!keepTyped || field.value === "") field.value = String(value);
     }
-    this.#field("name").placeholder = spec.name;
+    this.optimizer.value = spec.optimizer.type;
+    this.loss.value = nameOf(spec.loss);
     this.about.textContent = description;
-    this.layers.replaceChildren(...spec.network.map((one) => element("li", {}, layer(one))));
-    this.rateHint.textContent = rateHint(spec.optimizer);
     this.#showErrors([]);
+    this.#layOut();
+  }
+
+  /** The preset's own layers. */
+  #layOut() {
+    this.editor.network = this.#chosen?.spec.network ?? [];
+    this.#look();
+  }
+
+  /** Shows what is laid out, and soon what the service says to it. */
+  #look() {
+    const preset = this.#chosen;
+    if (!preset) return;
+    const request = this.#request(preset);
+    this.layers.replaceChildren(...request.network.map((one) => element("li", {}, layer(one))));
+    this.rateHint.textContent = rateHint(request.optimizer);
+    this.#field("name").placeholder = this.#usualName(preset);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#foresee(request), PAUSE_MS);
+  }
+
+  /** @param {TrainRequest} request */
+  async #foresee(request) {
+    try {
+      const outlook = await dryRun(request);
+      say(this.outlook, outlook ? foreseen(outlook) : "", "plain");
+      this.editor.showShapes(outlook?.summary ?? []);
+      this.editor.showErrors([]);
+    } catch (cause) {
+      const rest = this.editor.showErrors(problemOf(cause).errors);
+      this.editor.showShapes([]);
+      say(this.outlook, rest.find(isOfNetwork)?.msg ?? "");
+    }
   }
 
   async #submit() {
     await this.load();
     const preset = this.#chosen;
     if (!preset) return; // load has said why
-    const focused = document.activeElement;
+    const hadFocus = document.activeElement === this.button;
     this.button.disabled = true;
     this.#showErrors([]);
     say(this.message, "");
@@ -94,24 +147,39 @@ export class TrainerForm {
       this.#explain(problemOf(cause));
     }
     this.button.disabled = false;
-    if (focused === this.button) this.button.focus({ preventScroll: true }); // what is disabled loses the focus
+    const isLost = document.activeElement === document.body; // what is disabled loses the focus
+    if (hadFocus && isLost) this.button.focus({ preventScroll: true });
   }
 
   /** @param {Preset} preset @returns {TrainRequest} */
-  #request({ name: preset, spec }) {
-    const name = this.#field("name").value.trim();
+  #request(preset) {
+    const { name, spec } = preset;
     const number = (/** @type {string} */ field) => {
       const value = this.#field(field).valueAsNumber;
       return Number.isNaN(value) ? null : value; // the service says what is wrong with it, beside the field
     };
     return {
-      preset,
-      ...(name && { name }),
+      preset: name,
+      name: this.#field("name").value.trim() || this.#usualName(preset),
+      network: this.editor.network,
+      loss: this.loss.value === nameOf(spec.loss) ? spec.loss : this.loss.value,
+      optimizer: withRate(this.#optimizerLike(spec.optimizer), number("learning_rate")),
       batch_size: number("batch_size"),
       epochs: number("epochs"),
-      optimizer: withRate(spec.optimizer, number("learning_rate")),
+      validation_split: number("validation_split"),
       seed: number("seed"),
     };
+  }
+
+  /** The preset's with its settings, or another that keeps its learning rate's course. @param {Optimizer} usual @returns {Optimizer} */
+  #optimizerLike(usual) {
+    const type = this.optimizer.value;
+    return type === usual.type ? usual : { type, learning_rate: usual.learning_rate };
+  }
+
+  /** @param {Preset} preset */
+  #usualName({ spec: { name, network } }) {
+    return JSON.stringify(network) === JSON.stringify(this.editor.network) ? name : `${name}, changed`;
   }
 
   /** @param {Problem} problem */
@@ -128,16 +196,18 @@ export class TrainerForm {
 
   /** Shows each error beside its field. @param {FieldError[]} errors @returns {FieldError[]} those that have no field */
   #showErrors(errors) {
+    const fieldOf = (/** @type {FieldError} */ { loc }) =>
+      loc.findLast((part) => this.root.elements.namedItem(String(part)));
     for (const field of this.root.querySelectorAll("[name]")) {
       const name = field.getAttribute("name") ?? "";
       // A number-or-schedule is refused once for each; the error that goes deepest is about what was given.
       const [mine] = errors
-        .filter(({ loc }) => loc.includes(name))
+        .filter((error) => fieldOf(error) === name)
         .sort((one, other) => other.loc.length - one.loc.length);
       field.setAttribute("aria-invalid", String(Boolean(mine)));
       say(find(this.root, `#${name}-error`, HTMLElement), mine?.msg ?? "");
     }
-    return errors.filter(({ loc }) => !loc.some((part) => this.root.elements.namedItem(String(part))));
+    return this.editor.showErrors(errors).filter((error) => !fieldOf(error));
   }
 
   /** A field that is being mended need not stay red. @param {EventTarget | null} field */
@@ -147,6 +217,19 @@ export class TrainerForm {
     say(find(this.root, `#${field.id}-error`, HTMLElement), "");
   }
 }
+
+/** Or of the loss, which not every network can end in. @param {FieldError} error */
+const isOfNetwork = ({ loc }) => loc[1] === "network" || loc[1] === "loss";
+
+/** @param {HTMLSelectElement} select @param {string[]} values */
+const offer = (select, values) =>
+  select.replaceChildren(...values.map((value) => element("option", { value }, words(value))));
+
+/** @param {string | {type: string}} loss */
+const nameOf = (loss) => (typeof loss === "string" ? loss : loss.type);
+
+/** @param {import("./api.js").DryRun} outlook */
+const foreseen = ({ parameters, seconds }) => `${count(parameters)} parameters; about ${duration(seconds)} on two CPU cores`;
 
 /** @param {Optimizer} optimizer */
 function rateOf({ learning_rate: rate }) {

@@ -4,10 +4,15 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect, sync_playwright
+from pydantic import TypeAdapter
 
+from model.spec import LossName
+from model.spec_layers import Activation, Layer, Padding
+from model.spec_optimizers import Optimizer
 from tests.drawings import STROKES, draw, encoded
 from tests.models import FirstModel
 from tests.processes import PATIENCE_SECONDS, SOON_SECONDS, Service, serving, wait_for
@@ -153,6 +158,78 @@ def test_what_is_typed_before_the_presets_arrive_is_kept_and_sent(page: Page) ->
     page.unroute("**/presets")
     expect(page.locator("#epochs-error")).to_contain_text("greater than or equal to 1")
     expect(page.locator("#train-form [name=epochs]")).to_have_value("0")
+
+
+def test_a_network_is_laid_out_from_the_keyboard_and_trained(page: Page, service: Service) -> None:
+    form, rows = page.locator("#train-form"), page.locator(".layer-rows li")
+    form.locator("[name=preset]").select_option("quick")
+    expect(form.locator(".outlook")).to_contain_text("269,322 parameters; about")
+    form.locator(".network-editor summary").press("Enter")
+    expect(rows).to_have_count(4)
+    expect(rows.nth(1).locator(".layer-shape")).to_have_text("→ 256")
+
+    rows.nth(2).get_by_role("button", name="Remove layer 3").press("Enter")
+    expect(rows.nth(2).get_by_role("button", name="Remove layer 3")).to_be_focused()
+    rows.nth(1).get_by_label("units").fill("20")
+    rows.nth(1).get_by_label("activation").select_option("tanh")
+    form.get_by_role("button", name="Add a layer").press("Enter")
+    expect(rows.nth(2).get_by_label("Kind of layer 3")).to_be_focused()
+    rows.nth(2).get_by_label("Kind of layer 3").select_option("dropout")
+    rows.nth(2).get_by_role("button", name="Layer 3 up").press("Enter")
+    expect(rows.nth(1).get_by_role("button", name="Layer 2 up")).to_be_focused()
+    expect(form.locator(".outlook")).to_contain_text("15,910 parameters; about")
+
+    form.locator("[name=optimizer]").select_option("sgd")
+    form.locator("[name=loss]").select_option("mean_squared_error")
+    form.locator("[name=epochs]").fill("1")
+    form.locator("button[type=submit]").press("Enter")
+    expect(page.locator("#run-name")).to_have_text("quick, changed")
+    expect(page.locator(".run-spec")).to_contain_text(
+        "flatten → dropout 0.2 → dense 20 tanh → dense 10 softmax, with sgd"
+    )
+    spec = service.get("/train?limit=1")["runs"][0]["spec"]
+    assert (spec["loss"], spec["optimizer"]["type"]) == ("mean_squared_error", "sgd")
+    assert spec["optimizer"]["learning_rate"]["type"] == "cosine_decay"
+    form.get_by_role("button", name="Start over").press("Enter")
+    expect(form.locator(".outlook")).to_contain_text("269,322 parameters")
+    page.locator("#cancel").click()
+
+
+def test_the_page_offers_every_layer_activation_loss_and_optimizer(page: Page) -> None:
+    kinds, choices = page.evaluate("import('/static/layers.js').then(({KINDS, CHOICES}) => [KINDS, CHOICES])")
+    layers = TypeAdapter[Layer](Layer)
+    schema = layers.json_schema()
+    assert set(kinds) == set(schema["discriminator"]["mapping"])
+    for kind, settings in kinds.items():
+        layers.validate_python({"type": kind, **settings})
+    assert choices == {"activation": [*get_args(Activation)], "padding": [*get_args(Padding)]}
+    optimizers = TypeAdapter[Optimizer](Optimizer).json_schema()["discriminator"]["mapping"]
+    assert sorted(offered(page, "optimizer")) == sorted(optimizers)
+    assert offered(page, "loss") == [*get_args(LossName)]
+
+
+def offered(page: Page, name: str) -> list[str]:
+    options = page.locator(f"#train-form [name={name}] option")
+    return list(options.evaluate_all("options => options.map(({value}) => value)"))
+
+
+def test_a_layer_that_does_not_fit_is_explained_below_it(page: Page) -> None:
+    form, rows = page.locator("#train-form"), page.locator(".layer-rows li")
+    form.locator(".network-editor summary").press("Enter")
+    rows.nth(0).get_by_role("button", name="Remove layer 1").press("Enter")
+    expect(rows.nth(0).locator(".field-error")).to_have_text(
+        "it needs a flat input, not 28 × 28 × 1; put a flatten before it"
+    )
+    form.get_by_role("button", name="Start over").press("Enter")
+    expect(rows.nth(0).locator(".field-error")).to_be_empty()
+    rows.nth(1).get_by_label("units").fill("0")
+    form.locator(".network-editor summary").press("Enter")
+    form.locator("button[type=submit]").press("Enter")
+    expect(rows.nth(1).locator(".field-error")).to_have_text("units: Input should be greater than or equal to 1")
+    expect(rows.nth(1).get_by_label("Kind of layer 2")).to_be_focused()
+    rows.nth(1).get_by_label("units").fill("8")
+    rows.nth(3).get_by_label("activation").select_option("relu")
+    expect(form.locator(".outlook")).to_contain_text("needs a last layer with softmax or linear, not relu")
 
 
 def test_a_run_can_be_cancelled(page: Page) -> None:

@@ -1,0 +1,149 @@
+// @ts-check
+/** A network as a list of layers that can be changed, moved, added and removed. */
+import { element, find, say } from "./dom.js";
+import { words } from "./format.js";
+import { CHOICES, KINDS, newLayer } from "./layers.js";
+
+/** @typedef {import("./api.js").FieldError} FieldError */
+/** @typedef {import("./api.js").Layer} Layer */
+/** @typedef {import("./api.js").LayerSummary} LayerSummary */
+
+/** How the service's text begins where a layer does not fit the one before it. */
+const NAMED_LAYER = /^layer (\d+) \(\w+\): /;
+
+export class NetworkEditor {
+  /** @type {Layer[]} */
+  #layers = [];
+
+  /** @param {HTMLElement} root @param {{onChange: () => void, onReset: () => void}} options */
+  constructor(root, { onChange, onReset }) {
+    this.onChange = onChange;
+    this.rows = find(root, ".layer-rows", HTMLElement);
+    find(root, ".add-layer", HTMLButtonElement).addEventListener("click", () => this.#add());
+    find(root, ".reset-layers", HTMLButtonElement).addEventListener("click", () => onReset());
+  }
+
+  get network() {
+    return this.#layers;
+  }
+
+  /** @param {Layer[]} network */
+  set network(network) {
+    this.#layers = network.map((layer) => ({ ...layer }));
+    this.#show();
+  }
+
+  /** What each layer hands on, where that is known. @param {LayerSummary[]} summary */
+  showShapes(summary) {
+    [...this.rows.children].forEach((row, index) => {
+      const shape = summary[index]?.output_shape;
+      find(row, ".layer-shape", HTMLElement).textContent = shape ? `→ ${shape.join("×")}` : "";
+    });
+  }
+
+  /** Shows each error below its layer. @param {FieldError[]} errors @returns {FieldError[]} those of no layer */
+  showErrors(errors) {
+    const placed = new Map(errors.map((error) => [indexOf(error), textOf(error)]));
+    [...this.rows.children].forEach((row, index) => {
+      find(row, ".layer-kind", HTMLElement).setAttribute("aria-invalid", String(placed.has(index)));
+      say(find(row, ".field-error", HTMLElement), placed.get(index) ?? "");
+    });
+    return errors.filter((error) => indexOf(error) === undefined);
+  }
+
+  /** In front of the last, which gives the answer. */
+  #add() {
+    const place = Math.max(0, this.#layers.length - 1);
+    this.#layers.splice(place, 0, newLayer("dense"));
+    this.#change(place, ".layer-kind");
+  }
+
+  /** @param {number} index @param {number} by */
+  #move(index, by) {
+    const [layer] = this.#layers.splice(index, 1);
+    this.#layers.splice(index + by, 0, layer);
+    this.#change(index + by, by < 0 ? ".layer-up" : ".layer-down");
+  }
+
+  /** @param {number} index */
+  #remove(index) {
+    this.#layers.splice(index, 1);
+    this.#change(Math.min(index, this.#layers.length - 1), ".layer-remove");
+  }
+
+  /** The rows are made anew; what was used keeps the focus. @param {number} index @param {string} part */
+  #change(index, part) {
+    this.#show();
+    const used = this.rows.children[index]?.querySelector(part);
+    if (used instanceof HTMLButtonElement && used.disabled) find(this.rows.children[index], ".layer-kind", HTMLElement).focus();
+    else if (used instanceof HTMLElement) used.focus();
+    this.onChange();
+  }
+
+  #show() {
+    this.rows.replaceChildren(...this.#layers.map((layer, index) => this.#row(layer, index)));
+  }
+
+  /** @param {Layer} layer @param {number} index */
+  #row(layer, index) {
+    const kind = choice(Object.keys(KINDS), layer.type, { class: "layer-kind", "aria-label": `Kind of layer ${index + 1}` });
+    kind.addEventListener("change", () => {
+      this.#layers[index] = newLayer(kind.value);
+      this.#change(index, ".layer-kind");
+    });
+    const last = this.#layers.length - 1;
+    return element(
+      "li",
+      {},
+      kind,
+      button("↑", `Layer ${index + 1} up`, "layer-up", index === 0, () => this.#move(index, -1)),
+      button("↓", `Layer ${index + 1} down`, "layer-down", index === last, () => this.#move(index, 1)),
+      button("×", `Remove layer ${index + 1}`, "layer-remove", last === 0, () => this.#remove(index)),
+      element("div", { class: "layer-settings" }, ...this.#settings(layer), element("span", { class: "layer-shape" })),
+      element("p", { class: "field-error" }),
+    );
+  }
+
+  /** @param {Layer} layer */
+  #settings(layer) {
+    return Object.entries(KINDS[layer.type]).map(([name, usual]) => {
+      const value = layer[name] ?? usual;
+      const input =
+        name in CHOICES ? choice(CHOICES[name], String(value)) : element("input", { type: "number", step: "any", inputmode: "decimal", value: Number(value) });
+      input.addEventListener("input", () => {
+        layer[name] = input instanceof HTMLInputElement ? numberIn(input) : input.value;
+        this.onChange();
+      });
+      return element("label", {}, element("span", {}, words(name)), input);
+    });
+  }
+}
+
+/** What is no number is sent as none: the service says what is right. @param {HTMLInputElement} input */
+const numberIn = ({ valueAsNumber }) => (Number.isNaN(valueAsNumber) ? null : valueAsNumber);
+
+/** The layer that an error is about. @param {FieldError} error @returns {number | undefined} */
+function indexOf({ loc: [, field, place], msg }) {
+  const index = field === "network" ? (place ?? NAMED_LAYER.exec(msg)?.[1]) : undefined;
+  return index === undefined ? undefined : Number(index);
+}
+
+/** @param {FieldError} error */
+function textOf({ loc, msg }) {
+  const setting = loc.length > 4 ? `${words(String(loc.at(-1)))}: ` : "";
+  return setting + msg.replace(NAMED_LAYER, "");
+}
+
+/** @param {string[]} options @param {string} chosen @param {import("./dom.js").Attributes} [attributes] */
+function choice(options, chosen, attributes = {}) {
+  const select = element("select", attributes, ...options.map((value) => element("option", { value }, words(value))));
+  select.value = chosen;
+  return select;
+}
+
+/** @param {string} sign @param {string} label @param {string} name @param {boolean} disabled @param {() => void} act */
+function button(sign, label, name, disabled, act) {
+  const made = element("button", { type: "button", class: `quiet ${name}`, "aria-label": label, title: label, disabled }, sign);
+  made.addEventListener("click", act);
+  return made;
+}
