@@ -193,7 +193,7 @@ def _same(connection: sa.Connection, sha256: str) -> str | None:
 
 
 def _infos(connection: sa.Connection, query: sa.Select[Any]) -> list[ModelInfo]:
-    aliases = connection.execute(sa.select(_aliases)).all()
+    aliases = connection.execute(sa.select(_aliases).order_by(_aliases.c.name)).all()
     return [_info(row, aliases) for row in connection.execute(query)]
 
 

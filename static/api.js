@@ -145,6 +145,12 @@ export const deleteModel = (id) => request(`/models/${encodeURIComponent(id)}`, 
 /** @param {string | null} id  null leaves the choice to the service, which takes the best @returns {Promise<Model>} */
 export const makeDefault = (id) => request("/models/default", json("PUT", { model: id }));
 
+/** Makes a name stand for a model, whatever it stood for. @param {string} alias @param {string} id @returns {Promise<object>} */
+export const pointAlias = (alias, id) => request(`/aliases/${encodeURIComponent(alias)}`, json("PUT", { model: id }));
+
+/** @param {string} alias @returns {Promise<void>} */
+export const dropAlias = (alias) => request(`/aliases/${encodeURIComponent(alias)}`, { method: "DELETE" });
+
 /** @param {string} id */
 export const downloadAddress = (id) => `/models/${encodeURIComponent(id)}/download?format=safetensors`;
 

@@ -1,9 +1,13 @@
 // @ts-check
-/** A form below a model's row that gives the model another name and a description. */
-import { changeModel, problemOf } from "./api.js";
+/** A form below a model's row that gives the model another name, a description, and aliases. */
+import { changeModel, dropAlias, pointAlias, problemOf } from "./api.js";
 import { element, find, say } from "./dom.js";
 
 /** @typedef {import("./api.js").Model} Model */
+
+/** Those that have controls of their own. */
+const RESERVED = ["default", "candidate"];
+const ALIASES = "[ ,]*([a-z][a-z0-9\\-]{0,31}([ ,]+|$))*"; // as the service takes them
 
 export class ModelEditor {
   /** @type {Model | null} */
@@ -16,6 +20,7 @@ export class ModelEditor {
     this.row = element("tr", { role: "row", class: "editing" }, element("td", { role: "cell", colspan: 6 }, this.form));
     this.name = find(this.form, "[name=name]", HTMLInputElement);
     this.description = find(this.form, "[name=description]", HTMLTextAreaElement);
+    this.aliases = find(this.form, "[name=aliases]", HTMLInputElement);
     this.message = find(this.form, ".message", HTMLElement);
     this.form.addEventListener("submit", (event) => this.#submit(event));
     this.form.addEventListener("keydown", (event) => event.key === "Escape" && this.#close(""));
@@ -32,6 +37,7 @@ export class ModelEditor {
     this.#model = model;
     this.name.value = model.name;
     this.description.value = model.description ?? "";
+    this.aliases.value = ownAliases(model).join(" ");
     say(this.message, "");
     below.after(this.row);
     this.name.focus();
@@ -43,10 +49,19 @@ export class ModelEditor {
     if (!this.#model) return;
     try {
       await changeModel(this.#model.id, { name: this.name.value.trim(), description: this.description.value.trim() });
+      await this.#setAliases(this.#model);
       this.#close(`“${this.name.value.trim()}” is saved.`);
     } catch (cause) {
       say(this.message, problemOf(cause).message);
     }
+  }
+
+  /** @param {Model} model */
+  async #setAliases(model) {
+    const wanted = this.aliases.value.split(/[ ,]+/).filter(Boolean);
+    const had = ownAliases(model);
+    for (const alias of wanted) if (!had.includes(alias)) await pointAlias(alias, model.id);
+    for (const alias of had) if (!wanted.includes(alias)) await dropAlias(alias);
   }
 
   /** @param {string} done */
@@ -58,12 +73,16 @@ export class ModelEditor {
   }
 }
 
+/** @param {Model} model */
+const ownAliases = ({ aliases }) => aliases.filter((alias) => !RESERVED.includes(alias));
+
 function form() {
   return element(
     "form",
     { class: "editor" },
     field("Name", element("input", { name: "name", type: "text", required: true, maxlength: 100, autocomplete: "off" })),
     field("Description", element("textarea", { name: "description", rows: 2, maxlength: 2000 })),
+    field("Aliases", aliases(), "names of your own that programs ask for it by, such as room-12; one that another model has moves here"),
     element("p", { class: "message", role: "alert" }),
     element(
       "div",
@@ -74,5 +93,11 @@ function form() {
   );
 }
 
-/** @param {string} label @param {HTMLElement} input */
-const field = (label, input) => element("label", { class: "field" }, element("span", {}, label), input);
+function aliases() {
+  const title = "small letters, digits and hyphens, a letter first; spaces between several";
+  return element("input", { name: "aliases", type: "text", pattern: ALIASES, title, autocomplete: "off", autocapitalize: "none", spellcheck: "false" });
+}
+
+/** @param {string} label @param {HTMLElement} input @param {string} [hint] */
+const field = (label, input, hint) =>
+  element("label", { class: "field" }, element("span", {}, label), input, ...(hint ? [element("p", { class: "hint" }, hint)] : []));

@@ -238,7 +238,7 @@ const badge = (alias, { pinned }) =>
   element("span", { class: "badge" }, alias === "default" && pinned ? "default, chosen by you" : alias);
 
 const failure = () =>
-  element("span", { class: "model-failure" }, "learned nothing; try a smaller learning rate");
+  element("span", { class: "model-failure" }, "learned nothing; try another learning rate");
 
 /** The label stands beside the number where the screen has no room for columns. @param {string} label @param {string} text */
 const cell = (label, text) => element("td", { role: "cell", class: "number", "data-label": label }, text);

@@ -334,6 +334,35 @@ def test_a_model_is_renamed_and_described_below_its_row(page: Page) -> None:
     expect(row.locator(".model-name")).to_have_text(name)
 
 
+def test_a_model_is_given_names_of_ones_own_that_move_and_are_taken_away(page: Page, service: Service) -> None:
+    row, editor = page.locator("#models tr[data-model]").last, page.locator(".editor")
+    model = row.get_attribute("data-model")
+
+    def name_it(aliases: str) -> None:
+        row.get_by_role("button", name="Edit").press("Enter")
+        editor.get_by_label("Aliases").fill(aliases)
+        editor.get_by_label("Aliases").press("Enter")
+
+    def named() -> set[str]:
+        return {alias["name"] for alias in service.get("/aliases")["aliases"] if alias["model"] == model}
+
+    before = named()
+    name_it("room-12, homework")
+    expect(row.locator(".badge", has_text="room-12")).to_be_visible()
+    assert named() == {*before, "room-12", "homework"}
+    page.locator("#models tr[data-model]").last.get_by_role("button", name="Edit").press("Enter")
+    expect(editor.get_by_label("Aliases")).to_have_value("homework room-12")
+    editor.get_by_label("Aliases").press("Escape")
+    name_it("compare")
+    expect(editor.locator(".message")).to_contain_text("'compare' cannot be set here")
+    editor.get_by_label("Aliases").press("Escape")
+    name_it("room-12")
+    expect(row.locator(".badge", has_text="homework")).to_have_count(0)
+    name_it("")
+    expect(row.locator(".badge", has_text="room-12")).to_have_count(0)
+    assert named() == before
+
+
 def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page: Page, service: Service) -> None:
     content = bytearray(service.http.get("/models/default/download").content)
     content[-4] ^= 1  # the least bit of a number: another model, and as good
