@@ -24,6 +24,8 @@ _MODEL_ID = re.compile(r"[0-9a-f]{12}")
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 _models, _aliases = tables.models, tables.aliases
+_alias_columns = [_aliases.c[name] for name in AliasInfo.model_fields]
+_candidate_columns = (_aliases.c.model, _aliases.c.share, _aliases.c.shadow)
 
 
 class Candidate(NamedTuple):
@@ -32,6 +34,17 @@ class Candidate(NamedTuple):
     model: str
     share: float  # 0..1; 0 in the shadow
     shadow: bool
+
+
+class Counts(NamedTuple):
+    """What a candidate has done since its trial began, in images."""
+
+    answered: int = 0
+    compared: int = 0
+    agreed: int = 0
+
+    def since(self, earlier: "Counts") -> "Counts":
+        return Counts(*(now - then for now, then in zip(self, earlier, strict=True)))
 
 
 class Aliases:
@@ -43,7 +56,7 @@ class Aliases:
     def aliases(self) -> list[AliasInfo]:
         """All of them, by name."""
         with self._database.reading() as connection:
-            rows = connection.execute(sa.select(_aliases).order_by(_aliases.c.name)).all()
+            rows = connection.execute(sa.select(*_alias_columns).order_by(_aliases.c.name)).all()
         return [AliasInfo.model_validate(row._mapping) for row in rows]
 
     def default(self) -> str | None:
@@ -61,10 +74,24 @@ class Aliases:
                 follow_the_best(connection)
 
     def candidate(self) -> Candidate | None:
-        query = sa.select(_aliases.c.model, _aliases.c.share, _aliases.c.shadow)
+        query = sa.select(*_candidate_columns)
         with self._database.reading() as connection:
             row = connection.execute(query.where(_aliases.c.name == CANDIDATE)).one_or_none()
         return row and Candidate(*row)
+
+    def candidate_counts(self) -> Counts:
+        """Of all processes together, as far as they have told."""
+        query = sa.select(_aliases.c.answered, _aliases.c.compared, _aliases.c.agreed)
+        with self._database.reading() as connection:
+            row = connection.execute(query.where(_aliases.c.name == CANDIDATE)).one_or_none()
+        return Counts(*row) if row else Counts()
+
+    def count(self, candidate: Candidate, more: Counts) -> None:
+        """Adds to what the candidate has done; nothing where its trial has ended."""
+        is_its_trial = [column == value for column, value in zip(_candidate_columns, candidate, strict=True)]
+        sums = {name: _aliases.c[name] + value for name, value in more._asdict().items()}
+        with self._database.writing() as connection:
+            connection.execute(_aliases.update().where(_aliases.c.name == CANDIDATE, *is_its_trial).values(sums))
 
     def try_beside_default(self, name: str | None, *, share: float = 0.0, shadow: bool = False) -> None:
         """Makes a model the candidate; None ends the trial. It ends by itself when the candidate becomes the default.

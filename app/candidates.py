@@ -1,20 +1,11 @@
 """The trial of a candidate: who answers a request, and how often it names the same digit as the default."""
 
 import random
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.aliases import Candidate
-
-
-class Counts(NamedTuple):
-    """What a candidate has done in this process since its trial began, in images."""
-
-    answered: int = 0
-    compared: int = 0
-    agreed: int = 0
+from app.aliases import Candidate, Counts
 
 
 class Trial:
@@ -22,7 +13,8 @@ class Trial:
 
     def __init__(self, candidate: Candidate) -> None:
         self.candidate = candidate
-        self.counts = Counts()
+        self.counts = Counts()  # in this process
+        self.saved = Counts()  # those of them that the database has
 
     def answers_next(self) -> bool:
         """Whether the next request is one of the candidate's share."""

@@ -158,7 +158,7 @@ class CandidateChoice(Wire):
 
 
 class CandidateInfo(Wire):
-    """The model that is tried beside the default, and what came of it so far in the process that answers this."""
+    """The model that is tried beside the default, and what came of it so far."""
 
     model: str | None = Field(description="Its id; null: none is tried", examples=[MODEL_ID])
     share: float = Field(ge=0.0, le=1.0, description="Share of the predictions that it answers", examples=[0.1])

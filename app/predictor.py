@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.aliases import DEFAULT
+from app.aliases import DEFAULT, Counts
 from app.batching import Batcher, Limits
-from app.candidates import Counts, Trial
+from app.candidates import Trial
 from app.database import UNAVAILABLE
 from app.drawings import Drawing, prepared, segmented
 from app.errors import BusyError, DeadlineError, NoModelError, UnusableModelError
@@ -111,8 +111,10 @@ class Predictor:
         return answers
 
     def candidate_counts(self) -> Counts:
-        """What the candidate has done in this process."""
-        return self._trial[0].counts if self._trial else Counts()
+        """What the candidate has done in every process; in a thread."""
+        with self._lock:
+            self._save_counts()
+        return self._registry.candidate_counts()
 
     async def _answer_in_trial(
         self, trial: Trial, candidate: _Served, images: Sequence[Ink], deadline: float
@@ -153,11 +155,21 @@ class Predictor:
             _log.info("model %s answers predictions now", model)
 
     def _refresh_candidate(self) -> None:
+        self._save_counts()
         candidate = self._registry.candidate()
         if candidate == (self._trial and self._trial[0].candidate):
             return
         served = candidate and self._try(candidate.model)
         self._trial = (Trial(candidate), served) if candidate and served else None
+
+    def _save_counts(self) -> None:
+        if self._trial is None:
+            return
+        trial, _ = self._trial
+        counts = trial.counts
+        if counts != trial.saved:
+            self._registry.count(trial.candidate, counts.since(trial.saved))
+            trial.saved = counts
 
     def _try(self, model: str) -> _Served | None:
         """None, and a line in the log, for a model that cannot answer."""

@@ -31,4 +31,7 @@ aliases = sa.Table(
     sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),  # the default's alone
     sa.Column("share", sa.Float, nullable=False, server_default="0"),  # of the traffic: the candidate's alone
     sa.Column("shadow", sa.Boolean, nullable=False, server_default=sa.false()),  # the same
+    sa.Column("answered", sa.BigInteger, nullable=False, server_default="0"),  # images: the candidate's trial so far
+    sa.Column("compared", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("agreed", sa.BigInteger, nullable=False, server_default="0"),
 )

@@ -128,6 +128,23 @@ def test_a_candidate_in_the_shadow_answers_nobody_and_is_compared(
     assert predictor.candidate_counts() == (0, 0, 0)
 
 
+def test_what_a_candidate_did_in_every_process_is_counted_until_its_trial_ends(
+    registry: Registry, pictures: list[np.ndarray]
+) -> None:
+    publish(registry, "default", 0.9)
+    twin = publish(registry, "twin", 0.8)
+    registry.try_beside_default(twin, shadow=True)
+    one, other = ready(registry), ready(registry)
+    settled(one, pictures)
+    settled(other, pictures[:40])
+    other.refresh()
+    assert one.candidate_counts() == other.candidate_counts() == ready(registry).candidate_counts() == (0, 140, 140)
+    registry.try_beside_default(twin, share=1.0)
+    settled(other, pictures[:10])
+    other.refresh()
+    assert one.candidate_counts() == (0, 0, 0)
+
+
 def test_a_candidate_answers_its_share_and_disagreement_shows(registry: Registry, pictures: list[np.ndarray]) -> None:
     default = publish(registry, "default", 0.9)
     other = publish(registry, "other", 0.8, parameters=net.init(jax.random.key(1), SPEC.network))

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from app.aliases import Candidate
+from app.aliases import Candidate, Counts
 from app.checkpoints import Checkpoints
 from app.database import SCHEMA, Database
 from app.errors import (
@@ -252,6 +252,20 @@ def test_a_candidate_is_tried_until_it_is_dropped_or_the_default(registry: Regis
     registry.try_beside_default(worse, share=1.0)
     registry.try_beside_default(None)
     assert registry.candidate() is None
+
+
+def test_what_is_counted_for_a_trial_that_has_ended_is_forgotten(registry: Registry) -> None:
+    publish(registry, "best", 0.99)
+    worse = publish(registry, "worse", 0.9)
+    assert registry.candidate_counts() == Counts()
+    registry.try_beside_default(worse, share=0.1)
+    for _ in range(2):
+        registry.count(Candidate(worse, 0.1, False), Counts(1, 3, 2))
+    registry.count(Candidate(worse, 0.2, False), Counts(5, 5, 5))
+    assert registry.candidate_counts() == Counts(2, 6, 4)
+    registry.try_beside_default(worse, shadow=True)
+    registry.count(Candidate(worse, 0.1, False), Counts(1, 3, 2))
+    assert registry.candidate_counts() == Counts()
 
 
 def test_whoever_waits_for_news_hears_of_a_candidate(registry: Registry) -> None:

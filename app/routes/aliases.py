@@ -52,7 +52,7 @@ def choose_candidate(
 
 @router.get("/models/candidate")
 def read_candidate(registry: RegistryDep, predictor: PredictorDep) -> CandidateInfo:
-    """The model that is tried beside the default, and how often both agreed; the counts are this process' own."""
+    """The model that is tried beside the default, and how often both agreed, whichever process answered."""
     return _candidate(registry.candidate(), predictor)
 
 
