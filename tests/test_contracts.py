@@ -10,6 +10,7 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,96 +20,16 @@ from dbos._core import ActiveWorkflowById
 from dbos._schemas.system_database import SystemSchema
 from dbos._sys_db import SystemDatabase
 
+import app
+import model
 from app.main import create_app
 from app.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 FIELDS = ("description", "examples")
 DATABASE_URL = "INKLING_DATABASE_URL"
-# Whoever is on the left may import whoever is on the right; those in QUEUE alone speak to DBOS.
+# They alone speak to DBOS.
 QUEUE = {"app.claims", "app.jobs", "app.runs", "app.statuses"}
-ARROWS: dict[str, set[str]] = {
-    "app.aliases": {"app", "app.database", "app.errors", "app.model_schemas"},
-    "app.backup": {"app.database", "app.settings"},
-    "app.batching": {"app.errors"},
-    "app.candidates": {"app.aliases"},
-    "app.checkpoints": {"app.database", "app.errors"},
-    "app.claims": {"app.database", "app.runs", "app.schemas"},
-    "app.cli": {
-        *("app", "app.commands", "app.devices", "app.local", "app.settings", "app.slots", "app.supervisor"),
-        *("app", "app.commands", "app.devices", "app.local", "app.schemas", "app.settings", "app.supervisor"),
-        *("app.worker", "model"),
-    },
-    "app.client": {"app.connection", "app.model_schemas", "app.predictions", "app.schemas", "model"},
-    "app.commands": {"app", "app.schemas", "app.settings"},
-    "app.comparisons": {"app.model_schemas", "app.registry", "model"},
-    "app.connection": {"app.schemas"},
-    "app.crashes": set(),
-    "app.database": set(),
-    "app.dependencies": {
-    "app.deadlines": set(),
-        *("app.jobs", "app.metrics", "app.predictor", "app.registry", "app.schemas", "app.settings", "app.uploads"),
-    },
-    "app.devices": set(),
-    "app.drawings": {"app.errors", "model"},
-    "app.errors": set(),
-    "app.explanations": {"app.errors", "app.predictions", "app.warm", "model"},
-    "app.feeds": {"app.database"},
-    "app.heartbeats": {"app.database"},
-    "app.jobs": {
-        *("app.checkpoints", "app.database", "app.errors", "app.feeds", "app.heartbeats", "app.line", "app.registry"),
-        *("app.runs", "app.schemas", "app.settings", "app.statuses", "model"),
-    },
-    "app.lifeline": set(),
-    "app.line": set(),
-    "app.local": {"app.settings", "app.terminal", "model"},
-    "app.logs": {"app.settings"},
-    "app.main": {
-        *("app", "app.database", "app.deadlines", "app.dependencies", "app.jobs", "app.lifeline", "app.metrics"),
-        *("app.predictor", "app.registry", "app.routes", "app.settings", "app.uploads", "model"),
-    },
-    "app.metrics": {"app.database"},
-    "app.migrations": set(),
-    "app.model_schemas": {"app.schemas", "model"},
-    "app.predictions": {"app.schemas"},
-    "app.predictor": {
-        *("app.aliases", "app.batching", "app.candidates", "app.database", "app.drawings", "app.errors", "app.metrics"),
-        *("app.registry", "app.settings", "app.warm", "model"),
-    },
-    "app.problems": {"app.database", "app.errors", "app.schemas"},
-    "app.protocol": {"app.schemas"},
-    "app.reading": {"app.drawings", "app.errors", "app.predictions"},
-    "app.registry": {"app", "app.aliases", "app.checkpoints", "app.errors", "app.model_schemas", "model"},
-    "app.remote": {"app.client", "app.commands", "app.schemas", "app.terminal"},
-    "app.routes": {
-        *("app.aliases", "app.comparisons", "app.dependencies", "app.drawings", "app.errors", "app.explanations"),
-        *("app.feeds", "app.jobs", "app.line", "app.model_schemas", "app.predictions", "app.predictor"),
-        *("app.protocol", "app.reading", "app.registry", "app.schemas", "app.settings", "app.tensors"),
-        *("app.uploads", "app.users", "model"),
-    },
-    "app.runs": {"app.database"},
-    "app.schemas": {"model"},
-    "app.scorer": {"app.lifeline", "model"},
-    "app.settings": set(),
-    "app.slots": {"app.devices", "app.settings"},
-    "app.statuses": {"app.line", "app.runs", "app.schemas", "model"},
-    "app.supervisor": set(),
-    "app.tables": {"app.database"},
-    "app.tensors": {"app.drawings", "app.errors", "app.protocol"},
-    "app.terminal": {"app.model_schemas", "app.predictions", "app.schemas", "model"},
-    "app.trainer": {
-        *("app", "app.checkpoints", "app.database", "app.errors", "app.lifeline", "app.registry", "app.schemas"),
-        *("app.settings", "model"),
-    },
-    "app.uploads": {"app.errors", "app.model_schemas", "app.registry", "app.scorer", "model"},
-    "app.upkeep": {"app", "app.checkpoints", "app.database", "app.heartbeats", "app.schemas", "app.settings"},
-    "app.users": {"app.dependencies", "app.errors", "app.line", "app.settings"},
-    "app.warm": {"model"},
-    "app.worker": {
-        *("app", "app.checkpoints", "app.crashes", "app.database", "app.devices", "app.heartbeats", "app.lifeline"),
-        *("app.runs", "app.schemas", "app.settings", "app.slots", "app.upkeep"),
-    },
-}
 
 
 def imports(path: Path) -> set[str]:
@@ -119,7 +40,8 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add(str(node.module))
+            package = node.module if node.module in ("app", "model") else None
+            found |= {f"{package}.{alias.name}" for alias in node.names} if package else {str(node.module)}
     return found
 
 
@@ -133,12 +55,22 @@ def test_model_knows_neither_the_service_nor_web_nor_database(path: Path) -> Non
     assert not outside & {"app", "fastapi", "starlette", "sqlalchemy", "dbos", "uvicorn", "typer"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "app").rglob("[!_]*.py")), ids=module)
-def test_arrows_in_the_service_point_one_way(path: Path) -> None:
-    name = next((group for group in ("app.routes", "app.migrations") if module(path).startswith(group)), module(path))
-    ours = {imported for imported in imports(path) if imported.partition(".")[0] in ("app", "model")}
-    assert {"model" if imported.startswith("model.") else imported for imported in ours} <= ARROWS[name]
-    assert (name in QUEUE) == ("dbos" in imports(path))
+@pytest.mark.parametrize("package", [app, model], ids=lambda package: package.__name__)
+def test_a_module_imports_only_what_stands_above_it_in_its_packages_map(package: ModuleType) -> None:
+    order = re.findall(r"^    (\w+)  ", str(package.__doc__), re.MULTILINE)
+    assert len(order) == len(set(order))
+    paths = [path for path in (ROOT / package.__name__).rglob("[!_]*.py") if "migrations" not in path.parts]
+    names = {path: module(path).split(".")[1] for path in paths}
+    assert set(names.values()) == set(order)
+    for path, name in names.items():
+        for imported in imports(path):
+            top, _, above = imported.partition(".")
+            if top == package.__name__ and (above := above.partition(".")[0]) != name:
+                assert order.index(above) < order.index(name), f"{module(path)} imports {imported}"
+
+
+def test_the_queue_alone_speaks_to_dbos() -> None:
+    assert {module(path) for path in (ROOT / "app").rglob("*.py") if "dbos" in imports(path)} == QUEUE
 
 
 def test_a_worker_does_without_jax() -> None:
