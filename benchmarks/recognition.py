@@ -20,6 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
+from model.data import Dataset
+from model.drawing import from_pixels
+
 CANVAS_SIDE = 280  # px
 PEN_WIDTH = 0.08  # of the canvas
 SUPERSAMPLING = 4
@@ -67,6 +70,14 @@ def load(path: Path) -> list[Drawing]:
         Drawing(strokes[start:stop], int(label))
         for start, stop, label in zip(bounds[:-1], bounds[1:], file["labels"], strict=True)
     ]
+
+
+def prepare(path: Path) -> Dataset:
+    """What a service would show its network of each drawing in the file."""
+    drawings = load(path)
+    placed = [place(drawing.strokes, np.random.default_rng(index)) for index, drawing in enumerate(drawings)]
+    images = np.stack([from_pixels(np.asarray(draw(strokes))) for strokes in placed])
+    return Dataset(images, np.array([drawing.label for drawing in drawings], np.uint8))
 
 
 def place(strokes: Sequence[Stroke], random: np.random.Generator) -> list[Stroke]:

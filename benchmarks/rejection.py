@@ -21,11 +21,10 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.recognition import draw, load, place
+from benchmarks.recognition import prepare
 from model.checkpoint import confidence_of, from_bytes
 from model.compilation import use_compilation_cache
 from model.data import Mnist, load_mnist
-from model.drawing import from_pixels
 from model.evaluate import evaluate
 from model.finish import finished
 from model.inference import answer
@@ -124,14 +123,9 @@ def of_kind(
 
 
 def of_pens(model: Model, path: Path, everything: NDArray[np.float32]) -> None:
-    """Each is rendered as benchmarks/recognition.py does."""
-    drawings = load(path)
-    images = [
-        from_pixels(np.asarray(draw(place(drawing.strokes, np.random.default_rng(index)))))
-        for index, drawing in enumerate(drawings)
-    ]
-    judged = model.judge(np.stack(images))
-    right, passed = judged.digits == [drawing.label for drawing in drawings], judged.scores >= 0
+    drawings = prepare(path)
+    judged = model.judge(drawings.images)
+    right, passed = judged.digits == drawings.labels, judged.scores >= 0
     print(f"pen drawings: AUROC {auroc(judged.scores, everything):.4f}, refused {(~passed).mean():.2%}", end=", ")
     print(f"n = {len(drawings)}")
     print(f"  named right: {right.mean():.2%} of all, {right[passed].mean():.2%} of those that passed")
