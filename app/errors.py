@@ -16,9 +16,6 @@ InklingError
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
-
 
 class InklingError(Exception):
     """An answer other than success that the caller can act on; its text is the problem's detail."""
@@ -115,12 +112,6 @@ class TooLargeError(InvalidInputError):
 
 class MediaTypeError(InvalidInputError):
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-
-
-def invalid_body(error: ValidationError) -> RequestValidationError:
-    """What FastAPI raises for a body that it reads, for one that is read here."""
-    errors = error.errors(include_url=False, include_input=False)
-    return RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors])
 
 
 class TooManyRunsError(InklingError):

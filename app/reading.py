@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 
 from app.drawings import Drawing, decoded
-from app.errors import InvalidInputError, MediaTypeError, invalid_body
+from app.errors import InvalidInputError, MediaTypeError
 from app.predictions import PredictRequest
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
@@ -73,6 +74,12 @@ def _parse(body: bytes) -> PredictRequest | NDArray[np.uint8]:
         raise invalid_body(error) from None
     except ValueError as error:
         raise InvalidInputError(f"not JSON: {error}", "body") from None
+
+
+def invalid_body(error: ValidationError) -> RequestValidationError:
+    """What FastAPI raises for a body that it reads, for one that is read here."""
+    errors = error.errors(include_url=False, include_input=False)
+    return RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors])
 
 
 def _levels(rows: Any) -> NDArray[np.uint8] | None:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from model import network as net
-from model.drawing import PREPARATION
 from model.inference import Confidence, DigitScale, Gaussians
 from model.spec import TrainSpec
 from model.spec_layers import CLASSES
 
+PREPARATION = "mnist-form-1"  # kept with each model; other bytes out of model.drawing want a new number
 # A single one: safetensors writes several in random order, and equal trainings give equal bytes.
 METADATA_KEY = "inkling"
 _GAUSSIANS = "gaussians"  # the prefix of their tensors

@@ -2,6 +2,7 @@
 
 Image bytes or gray levels go in; MNIST's form comes out: [28, 28] uint8, ink high, the digit's longer side
 20 pixels and its centre of mass on pixel (14, 14), as LeCun et al. made MNIST (yann.lecun.com/exdb/mnist).
+Other bytes than before want a new number of model.checkpoint.PREPARATION.
 """
 
 import math
@@ -27,7 +28,6 @@ from model.paper import Levels
 __all__ = [
     "MAX_IMAGE_PIXELS",
     "MAX_IMAGE_SIDE",
-    "PREPARATION",
     "BlankDrawingError",
     "DrawingError",
     "ImageTooLargeError",
@@ -35,8 +35,6 @@ __all__ = [
     "from_image",
     "from_pixels",
 ]
-
-PREPARATION = "mnist-form-1"  # kept with each model; a change to the bytes that come out wants a new number
 
 FORM_SIDE = 28
 FORM_CENTRE = 14

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
 import numpy as np
 import numpy.typing as npt
 from numpy._core.multiarray import _reconstruct
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress
+
+if TYPE_CHECKING:
+    import httpx
 
 # Of the decompressed files: whatever a source sends and however it packs it, these bytes come out.
 IDX_SHA256 = {
@@ -49,9 +51,11 @@ def mirror(url: str, patience_seconds: float = 10.0) -> Source:
 
     url: ends in a slash. patience_seconds: for an answer to begin, and between two pieces of it.
     """
-    timeout = httpx.Timeout(patience_seconds, connect=min(patience_seconds, _CONNECT_SECONDS))
 
     def fetch(names: Iterable[str]) -> dict[str, bytes]:
+        import httpx  # who finds MNIST in the cache starts without it
+
+        timeout = httpx.Timeout(patience_seconds, connect=min(patience_seconds, _CONNECT_SECONDS))
         with (
             httpx.Client(base_url=url, timeout=timeout, follow_redirects=True) as client,
             _progress_bar() as progress,
@@ -67,7 +71,7 @@ def _progress_bar() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _download(client: httpx.Client, name: str, patience_seconds: float, progress: Progress) -> bytes:
+def _download(client: "httpx.Client", name: str, patience_seconds: float, progress: Progress) -> bytes:
     # Identity and raw: the file as it is stored, neither packed again nor unpacked on the way.
     request = client.build_request("GET", f"{name}.gz", headers={"Accept-Encoding": "identity"})
     with closing(_within(patience_seconds, lambda: client.send(request, stream=True))) as response:

@@ -43,8 +43,12 @@ def test_help_lists_the_commands() -> None:
         assert re.search(rf"^\W*{command} ", result.stdout, re.MULTILINE), command
 
 
-def test_a_command_loads_neither_jax_nor_a_database_before_it_needs_them() -> None:
-    command = [sys.executable, "-c", "import sys, app.cli; print({'jax', 'sqlalchemy', 'dbos'} & sys.modules.keys())"]
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [("app.cli", "jax sqlalchemy dbos"), ("app.worker", "jax"), ("app.trainer", "fastapi dbos httpx scipy.ndimage")],
+)
+def test_a_process_loads_nothing_heavy_that_it_does_not_need(module: str, heavy: str) -> None:
+    command = [sys.executable, "-c", f"import sys, {module}; print({set(heavy.split())} & sys.modules.keys())"]
     assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "set()\n"
 
 

@@ -10,8 +10,15 @@ import pytest
 import safetensors.numpy
 
 from model import network as net
-from model.checkpoint import METADATA_KEY, CheckpointError, confidence_of, from_bytes, metadata_of, to_bytes
-from model.drawing import PREPARATION
+from model.checkpoint import (
+    METADATA_KEY,
+    PREPARATION,
+    CheckpointError,
+    confidence_of,
+    from_bytes,
+    metadata_of,
+    to_bytes,
+)
 from model.inference import Confidence, DigitScale, Gaussians
 from model.presets import PRESETS
 from model.spec import TrainSpec
