@@ -24,6 +24,7 @@ lint: .venv/dev
 
 # One stamp a lock: what it lists is installed in .venv/, and `inkling` runs from this checkout.
 .venv/%: locks/%.txt pyproject.toml | $(BIN)/python
+	@echo 'Setting up .venv: a minute or two'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@

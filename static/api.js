@@ -56,6 +56,7 @@ export const connection = new EventTarget();
 /** Gives the key that the service asks for; `refused`: the one that was sent. Empty: there is none. @type {(refused: string) => Promise<string>} */
 let keyFor = async () => "";
 let key = "";
+let isKeyMissing = false;
 
 /** @param {string} known  a key from an earlier visit @param {typeof keyFor} ask */
 export function useKeys(known, ask) {
@@ -90,8 +91,10 @@ export const train = (spec) => request("/train", json("POST", spec));
 
 /** What a training would be; null where that takes a key, which is not asked for here. @param {TrainRequest} spec @returns {Promise<DryRun | null>} */
 export async function dryRun(spec) {
+  if (isKeyMissing && !key) return null;
   const response = await send("/train?dry_run=true", json("POST", spec));
-  if (response.status === 401) return null;
+  isKeyMissing = response.status === 401;
+  if (isKeyMissing) return null;
   if (!response.ok) throw await problemIn(response);
   return response.json();
 }

@@ -147,8 +147,8 @@ export class TrainerForm {
       this.#explain(problemOf(cause));
     }
     this.button.disabled = false;
-    const isLost = document.activeElement === document.body; // what is disabled loses the focus
-    if (hadFocus && isLost) this.button.focus({ preventScroll: true });
+    // What is disabled loses the focus, unless it has gone to a field that is wrong.
+    if (hadFocus && !this.root.querySelector("[aria-invalid=true]:focus")) this.button.focus({ preventScroll: true });
   }
 
   /** @param {Preset} preset @returns {TrainRequest} */

@@ -14,7 +14,7 @@ from tests.models import FirstModel
 from tests.processes import SOON_SECONDS, Service, serving
 from tests.test_app_models import GOOD, upload
 
-BODY_SECONDS = 2.0
+BODY_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
 PART = '--b\r\nContent-Disposition: form-data; name="image"; filename="7.png"\r\n\r\n'
 
@@ -61,6 +61,7 @@ def answer(connection: socket.socket) -> tuple[str, bytes]:
         ("/predict", "multipart/form-data; boundary=b", PART),
         ("/v2/models/default/infer", "application/json", "{"),
     ],
+    ids=["a training", "pixels", "a picture", "a form", "version 2"],
 )
 def test_a_body_that_comes_too_slowly_is_refused(hurried: Service, path: str, media_type: str, body: str) -> None:
     with begun(hurried, path, media_type, body) as connection:
@@ -70,7 +71,7 @@ def test_a_body_that_comes_too_slowly_is_refused(hurried: Service, path: str, me
     problem = json.loads(content)
     assert problem["status"] == 408
     assert problem["errors"][0]["loc"] == ["body"]
-    assert "not arrived within 2 s" in problem["detail"]
+    assert "not arrived within 1 s" in problem["detail"]
 
 
 def test_uploads_that_stall_give_their_places_back(hurried: Service) -> None:
