@@ -1,8 +1,7 @@
 """Drawings as they are sent, and what they become before a network sees them."""
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -29,18 +28,15 @@ class Drawing(NamedTuple):
 
     def prepared(self) -> NDArray[np.uint8]:
         """[28, 28] uint8, ink high. Raises InvalidInputError, or TooLargeError, for what cannot be a drawing."""
-        with self._naming_the_field():
-            return from_image(self.content) if isinstance(self.content, bytes) else from_pixels(self.content)
+        return self._naming_the_field(from_image if isinstance(self.content, bytes) else from_pixels)
 
     def segments(self) -> list[Segment]:
         """Its digits from left to right. Raises as `prepared`."""
-        with self._naming_the_field():
-            return segment(self.content) if isinstance(self.content, bytes) else segment_pixels(self.content)
+        return self._naming_the_field(segment if isinstance(self.content, bytes) else segment_pixels)
 
-    @contextmanager
-    def _naming_the_field(self) -> Iterator[None]:
+    def _naming_the_field(self, act: Callable[[Any], Result]) -> Result:
         try:
-            yield
+            return act(self.content)
         except ImageTooLargeError as error:
             raise TooLargeError(str(error), *self.field) from None
         except DrawingError as error:

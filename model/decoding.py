@@ -73,7 +73,7 @@ def gray_levels(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
         raise DrawingError(f"pixels are {pixels.dtype} {list(pixels.shape)}: send rows of numbers, [H, W]")
     height, width = pixels.shape
     _check_size(width, height)
-    if not (pixels.min() >= 0 and pixels.max() <= 255):
+    if pixels.dtype != np.uint8 and not (pixels.min() >= 0 and pixels.max() <= 255):
         raise DrawingError("a pixel lies outside the gray levels: send numbers from 0 to 255")
     levels = np.rint(pixels) if pixels.dtype.kind == "f" else pixels
     return levels.astype(np.uint8)

@@ -77,24 +77,22 @@ def has_network_form(ink: Levels) -> bool:
     """Whether ink [h, w] uint8 is as MNIST's digits are: it is to be passed on as it is."""
     if ink.shape != (FORM_SIDE, FORM_SIDE) or ink.max() < 250:  # MNIST's peaks are 254 and 255
         return False
-    sums = _sums(ink)
-    if max(map(_extent, sums)) > DIGIT_SIDE:
+    if max(_inked_rows(ink), _inked_rows(ink.T)) > DIGIT_SIDE:
         return False
-    return max(abs(FORM_CENTRE - _middle(along)) for along in sums) <= 0.6  # 0.52 in MNIST, shifted by whole pixels
+    total, y, x = (MOMENTS @ ink.ravel()).tolist()
+    return max(abs(FORM_CENTRE - y / total), abs(FORM_CENTRE - x / total)) <= 0.6  # 0.52 in MNIST, by whole pixels
 
 
-def _sums(ink: Levels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ink in each row, [h], and in each column, [w]."""
-    return ink.sum(axis=1, dtype=np.int64), ink.sum(axis=0, dtype=np.int64)
+# Of a form's pixels: the sum, and those of pixels times rows and columns; all below 2**24, so exact in float32.
+MOMENTS = np.array([np.ones((FORM_SIDE, FORM_SIDE)), *np.indices((FORM_SIDE, FORM_SIDE))], np.float32).reshape(3, -1)
 
 
-def _extent(sums: NDArray[np.int64]) -> int:
-    inked = sums.nonzero()[0]
-    return int(inked[-1] - inked[0]) + 1
-
-
-def _middle(sums: NDArray[np.int64]) -> float:
-    return int(sums @ LEVELS[: len(sums)]) / int(sums.sum())
+def _inked_rows(ink: Levels) -> int:
+    """From the first to the last that holds any."""
+    # Bytes are looked through in a third of the time that NumPy takes for so few.
+    pixels, width = ink.tobytes(), ink.shape[1]
+    last, first = len(pixels.rstrip(b"\0")) - 1, len(pixels) - len(pixels.lstrip(b"\0"))
+    return last // width - first // width + 1
 
 
 def inked(ink: Levels) -> Levels:
@@ -194,8 +192,13 @@ def _stretched(digit: Levels) -> Levels:
 
 def _centred(digit: Levels) -> Levels:
     form = np.zeros((FORM_SIDE, FORM_SIDE), np.uint8)
-    (height, width), (y, x) = digit.shape, map(_middle, _sums(digit))
+    height, width = digit.shape
+    y, x = (_middle(digit.sum(axis=axis, dtype=np.int64)) for axis in (1, 0))
     top = min(max(round(FORM_CENTRE - y), 0), FORM_SIDE - height)  # lopsided ink stays whole
     left = min(max(round(FORM_CENTRE - x), 0), FORM_SIDE - width)
     form[top : top + height, left : left + width] = digit
     return form
+
+
+def _middle(sums: NDArray[np.int64]) -> float:
+    return int(sums @ LEVELS[: len(sums)]) / int(sums.sum())
