@@ -12,11 +12,11 @@ def all_devices() -> Mesh:
     return Mesh(np.array(jax.devices()), (_AXIS,))
 
 
-def whole(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on each device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split_batches(mesh: Mesh) -> NamedSharding:
-    """[L, B]: each device has its part of every batch."""
+def batch_sharded(mesh: Mesh) -> NamedSharding:
+    """Of [L, B]: each device has its part of every batch."""
     return NamedSharding(mesh, PartitionSpec(None, _AXIS))

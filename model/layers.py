@@ -64,22 +64,22 @@ STATISTICS = ("moving_mean", "moving_variance")  # parameters that a training st
 class Batch(NamedTuple):
     """What a layer is told about a mini-batch in training.
 
-    key: consumed; counts: [B] bool, false for an example that only fills the batch up.
+    key: consumed; mask: [B] bool, false for an example that only fills the batch up.
     """
 
     key: Array
-    counts: Array
+    mask: Array
 
 
 class LayerFunctions(NamedTuple):
     """init(key, spec, input_shape) -> parameters, the key consumed; apply(parameters, x, spec) -> y.
 
-    train(parameters, x, batch, spec) -> (y, new statistics), for a layer that does something else while training.
+    apply_training(parameters, x, batch, spec) -> (y, new statistics), for a layer that differs in training.
     """
 
     init: Callable[..., Parameters]
     apply: Callable[..., Array]
-    train: Callable[..., tuple[Array, Parameters]] | None = None
+    apply_training: Callable[..., tuple[Array, Parameters]] | None = None
 
 
 def layer_functions(layer: Layer) -> LayerFunctions:
@@ -159,8 +159,8 @@ def _train_batch_normalization(
     parameters: Parameters, x: Array, batch: Batch, layer: BatchNormalization
 ) -> tuple[Array, Parameters]:
     """The variance is the batch's own, divided by its size: Keras', in the running one too."""
-    mean = _mean_of_counted(x, batch.counts)  # [C]
-    variance = _mean_of_counted(jnp.square(x - _last_axis(mean, x)), batch.counts)
+    mean = _masked_mean(x, batch.mask)  # [C]
+    variance = _masked_mean(jnp.square(x - _last_axis(mean, x)), batch.mask)
     now = {"moving_mean": mean, "moving_variance": variance}
     running = {name: layer.momentum * parameters[name] + (1 - layer.momentum) * now[name] for name in STATISTICS}
     return _normalize(parameters, x, mean, variance, layer), lax.stop_gradient(running)
@@ -171,9 +171,9 @@ def _normalize(parameters: Parameters, x: Array, mean: Array, variance: Array, l
     return x * _last_axis(scale, x) + _last_axis(parameters["beta"] - mean * scale, x)
 
 
-def _mean_of_counted(x: Array, counts: Array) -> Array:
+def _masked_mean(x: Array, mask: Array) -> Array:
     """[B, ..., C] -> [C], over the examples that count."""
-    weights = counts.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    weights = mask.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
     places = math.prod(x.shape[1:-1])
     total = jnp.sum(x * weights, axis=tuple(range(x.ndim - 1)))
     return total / (jnp.sum(weights) * places)

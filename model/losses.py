@@ -60,9 +60,9 @@ def _categorical_crossentropy(logits: Array, labels: Array, smoothing: float) ->
 
     Smoothed, it is (1 - smoothing) times that, and smoothing times the mean of the same over all classes.
     """
-    chances = jax.nn.log_softmax(logits)  # [B, C]
-    of_label = -jnp.take_along_axis(chances, labels[:, None].astype(jnp.int32), axis=-1)[:, 0]
-    return (1 - smoothing) * of_label - smoothing * jnp.mean(chances, axis=-1) if smoothing else of_label
+    log_probabilities = jax.nn.log_softmax(logits)  # [B, C]
+    of_label = -jnp.take_along_axis(log_probabilities, labels[:, None].astype(jnp.int32), axis=-1)[:, 0]
+    return (1 - smoothing) * of_label - smoothing * jnp.mean(log_probabilities, axis=-1) if smoothing else of_label
 
 
 def _mean_squared_error(outputs: Array, targets: Array) -> Array:

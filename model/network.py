@@ -44,7 +44,7 @@ def layer_outputs(parameters: NetworkParameters, images: Array, *, network: tupl
     return made
 
 
-def train(
+def apply_training(
     parameters: NetworkParameters, images: Array, batch: Batch, *, network: tuple[Layer, ...], dtype: str = "float32"
 ) -> tuple[Array, NetworkParameters]:
     """The logits of the network in training, and its running statistics after this batch.
@@ -59,11 +59,11 @@ def train(
         functions = layer_functions(layer)
         layer_dtype = jnp.float32 if isinstance(layer, BatchNormalization) else dtype
         x, cast = jax.tree.map(lambda array, to=layer_dtype: array.astype(to), (x, layer_parameters))
-        if functions.train is None:
+        if functions.apply_training is None:
             x = functions.apply(cast, x, layer)
             statistics.append({})
         else:
-            x, changed = functions.train(cast, x, batch._replace(key=keys[index]), layer)
+            x, changed = functions.apply_training(cast, x, batch._replace(key=keys[index]), layer)
             statistics.append(changed)
     return x.astype(jnp.float32), statistics
 
@@ -73,15 +73,15 @@ def scale(images: Array) -> Array:
     return images.astype(jnp.float32) / 255.0
 
 
-def divide(parameters: NetworkParameters) -> tuple[NetworkParameters, NetworkParameters]:
+def partition(parameters: NetworkParameters) -> tuple[NetworkParameters, NetworkParameters]:
     """What gradients change, and the running statistics: one dict a layer in each."""
     trained = [{name: value for name, value in layer.items() if name not in STATISTICS} for layer in parameters]
     statistics = [{name: value for name, value in layer.items() if name in STATISTICS} for layer in parameters]
     return trained, statistics
 
 
-def unite(trained: NetworkParameters, statistics: NetworkParameters) -> NetworkParameters:
-    """The other way round."""
+def combine(trained: NetworkParameters, statistics: NetworkParameters) -> NetworkParameters:
+    """Joins what `partition` took apart."""
     return [{**one, **other} for one, other in zip(trained, statistics, strict=True)]
 
 

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from model import network as net
 from model.augment import augment
-from model.devices import split_batches, whole
+from model.devices import batch_sharded, replicated
 from model.layers import Batch
 from model.losses import correct_per_example, label_ranks, loss_per_example
 from model.optimizers import transformation
@@ -28,7 +28,7 @@ SHORT_STEP_SECONDS = 0.005
 
 
 class TrainState(NamedTuple):
-    """What a step changes. average: of parameters and statistics, united; None where none is kept."""
+    """What a step changes. average: of parameters and statistics, combined; None where none is kept."""
 
     parameters: net.NetworkParameters
     statistics: net.NetworkParameters
@@ -64,32 +64,32 @@ class Totals(NamedTuple):
 class ChunkInputs(NamedTuple):
     """What the L steps of a chunk are given, in order.
 
-    rows: [L, B] int32 indices of examples, -1 where there is none; numbers: [L] int32, each step's place in the epoch,
-    which the epoch's key is folded with; rates: [L] float32 learning rates; keeps: [L] float32, the share of the
-    average that each step keeps.
+    indices: [L, B] int32, those of examples, -1 where there is none; steps: [L] int32, each one's place in the epoch,
+    which the epoch's key is folded with; rates: [L] float32 learning rates; momenta: [L] float32, the share of
+    the average that each step keeps.
     """
 
-    rows: Any
-    numbers: Any
+    indices: Any
+    steps: Any
     rates: Any
-    keeps: Any
+    momenta: Any
 
 
 def input_shardings(mesh: Mesh) -> ChunkInputs:
-    return ChunkInputs(split_batches(mesh), whole(mesh), whole(mesh), whole(mesh))
+    return ChunkInputs(batch_sharded(mesh), replicated(mesh), replicated(mesh), replicated(mesh))
 
 
 def initial_state(key: Array, spec: TrainSpec) -> TrainState:
     """Consumes the key."""
-    united = net.init(key, spec.network)
-    parameters, statistics = net.divide(united)
-    average = jax.tree.map(jnp.copy, united) if spec.ema_momentum else None
+    combined = net.init(key, spec.network)
+    parameters, statistics = net.partition(combined)
+    average = jax.tree.map(jnp.copy, combined) if spec.ema_momentum else None
     return TrainState(parameters, statistics, average, transformation(spec.optimizer).init(parameters))
 
 
 def weights(state: TrainState) -> net.NetworkParameters:
     """What the training would publish now."""
-    return net.unite(state.parameters, state.statistics) if state.average is None else state.average
+    return net.combine(state.parameters, state.statistics) if state.average is None else state.average
 
 
 def step_config(spec: TrainSpec) -> StepConfig:
@@ -111,7 +111,7 @@ def step_config(spec: TrainSpec) -> StepConfig:
 @cache
 def jitted_chunk(config: StepConfig, mesh: Mesh) -> jax.stages.Wrapped:
     """train_chunk, jitted: the batch is divided among the devices, all else is on each. The state is donated."""
-    everywhere = whole(mesh)
+    everywhere = replicated(mesh)
     return jax.jit(
         partial(train_chunk, config=config),
         in_shardings=(everywhere, everywhere, everywhere, input_shardings(mesh), everywhere),
@@ -131,10 +131,10 @@ def train_chunk(
     epoch_key = jax.random.wrap_key_data(key_bits)
 
     def step(state: TrainState, given: ChunkInputs) -> tuple[TrainState, Totals]:
-        key = jax.random.fold_in(epoch_key, given.numbers)
-        counts = given.rows >= 0  # [B]
+        key = jax.random.fold_in(epoch_key, given.steps)
+        mask = given.indices >= 0  # [B]
         return train_step(
-            state, images[given.rows], labels[given.rows], counts, given.rates, given.keeps, key, config=config
+            state, images[given.indices], labels[given.indices], mask, given.rates, given.momenta, key, config=config
         )
 
     state, totals = lax.scan(step, state, inputs, unroll=config.unroll)
@@ -146,20 +146,20 @@ def train_step(
     state: TrainState,
     images: Array,
     labels: Array,
-    counts: Array,
+    mask: Array,
     rate: Array,
-    keep: Array,
+    momentum: Array,
     key: Array,
     *,
     config: StepConfig,
 ) -> tuple[TrainState, Totals]:
-    """One mini-batch; counts: [B] bool, whether an example counts, as at least one does."""
+    """One mini-batch; mask: [B] bool, which examples count, as at least one does."""
     augment_key, layers_key = jax.random.split(key)
     x = net.scale(images)
     if config.augmentation:
         x = augment(x, labels, augment_key, augmentation=config.augmentation)
     gradient_of = jax.value_and_grad(_objective, has_aux=True)
-    batch = Batch(layers_key, counts)
+    batch = Batch(layers_key, mask)
     (_, (statistics, totals)), gradient = gradient_of(state.parameters, state.statistics, x, labels, batch, config)
     updates, optimizer_state = transformation(config.optimizer).update(
         gradient, state.optimizer_state, state.parameters, learning_rate=rate
@@ -167,13 +167,13 @@ def train_step(
     parameters = net.constrain(optax.apply_updates(state.parameters, updates), network=config.network)
     average = None
     if state.average is not None:
-        mixed = partial(_mix, keep)
-        average = jax.tree.map(mixed, state.average, net.unite(parameters, statistics))
+        mixed = partial(_mix, momentum)
+        average = jax.tree.map(mixed, state.average, net.combine(parameters, statistics))
     return TrainState(parameters, statistics, average, optimizer_state), totals
 
 
-def _mix(keep: Array, average: Array, value: Array) -> Array:
-    return keep * average + (1 - keep) * value
+def _mix(momentum: Array, average: Array, value: Array) -> Array:
+    return momentum * average + (1 - momentum) * value
 
 
 def _objective(
@@ -185,24 +185,24 @@ def _objective(
     config: StepConfig,
 ) -> tuple[Array, tuple[net.NetworkParameters, Totals]]:
     """What the step makes smaller: the batch's mean loss and the regularisation."""
-    united = net.unite(parameters, statistics)
-    logits, statistics = net.train(united, x, batch, network=config.network, dtype=config.compute_dtype)
+    combined = net.combine(parameters, statistics)
+    logits, statistics = net.apply_training(combined, x, batch, network=config.network, dtype=config.compute_dtype)
     losses = loss_per_example(logits, labels, loss=config.loss, network=config.network)  # [B]
     if config.class_weight:
         losses = losses * jnp.asarray(config.class_weight, jnp.float32)[labels]
-    totals = _totals(logits, labels, losses, batch.counts, config)
+    totals = _totals(logits, labels, losses, batch.mask, config)
     mean = totals.loss / totals.examples
     return mean + net.penalty(parameters, network=config.network), (statistics, totals)
 
 
-def _totals(logits: Array, labels: Array, losses: Array, counts: Array, config: StepConfig) -> Totals:
-    correct = correct_per_example(logits, labels, network=config.network) & counts  # [B]
-    totals = Totals(jnp.sum(losses * counts), jnp.sum(correct), jnp.sum(counts))
+def _totals(logits: Array, labels: Array, losses: Array, mask: Array, config: StepConfig) -> Totals:
+    correct = correct_per_example(logits, labels, network=config.network) & mask  # [B]
+    totals = Totals(jnp.sum(losses * mask), jnp.sum(correct), jnp.sum(mask))
     if config.top_k:
         ranks = label_ranks(logits, labels, network=config.network)
-        totals = totals._replace(top_k=jnp.sum((ranks < config.top_k) & counts))
+        totals = totals._replace(top_k=jnp.sum((ranks < config.top_k) & mask))
     if config.per_class:
-        of_class = jax.nn.one_hot(labels, CLASSES) * counts[:, None]  # [B, C]
+        of_class = jax.nn.one_hot(labels, CLASSES) * mask[:, None]  # [B, C]
         totals = totals._replace(
             class_correct=jnp.sum(of_class * correct[:, None], axis=0), class_examples=jnp.sum(of_class, axis=0)
         )

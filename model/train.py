@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from model import network as net
 from model.callbacks import reduced, stops, watch
 from model.data import Dataset, split
-from model.devices import all_devices, whole
+from model.devices import all_devices, replicated
 from model.evaluate import mean_scores
 from model.losses import DivergedError
 from model.memory import check_fits
@@ -96,7 +96,7 @@ class _Training:
 
     def _on_devices(self, tree: Any) -> Any:
         # From the host: what lies on one device cannot be put on those of other processes.
-        return jax.device_put(jax.device_get(tree), whole(self.mesh))
+        return jax.device_put(jax.device_get(tree), replicated(self.mesh))
 
     @property
     def finished(self) -> bool:
@@ -125,10 +125,10 @@ class _Training:
         return np.pad(batches, ((0, 0), (0, -self.spec.batch_size % self.mesh.size)), constant_values=-1)
 
     def _inputs(self, order: NDArray[np.int32], chunk: range) -> ChunkInputs:
-        numbers = np.asarray(chunk, np.int32)
-        steps = self._steps_before() + numbers
-        keeps = np.where(steps == 0, 0.0, self.spec.ema_momentum or 0.0).astype(np.float32)
-        inputs = ChunkInputs(order[numbers], numbers, self._rates(steps), keeps)
+        in_epoch = np.asarray(chunk, np.int32)
+        steps = self._steps_before() + in_epoch
+        momenta = np.where(steps == 0, 0.0, self.spec.ema_momentum or 0.0).astype(np.float32)
+        inputs = ChunkInputs(order[in_epoch], in_epoch, self._rates(steps), momenta)
         return jax.device_put(inputs, input_shardings(self.mesh))
 
     def _rates(self, steps: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -78,8 +78,8 @@ def test_dropout_zeroes_its_share_scales_the_rest_and_rests_outside_training() -
     layer = Dropout(rate=0.3)
     x = jnp.ones((100, 1000))
     functions = layer_functions(layer)
-    assert functions.train is not None
-    dropped = np.asarray(functions.train({}, x, Batch(jax.random.key(0), jnp.ones(100, bool)), layer)[0])
+    assert functions.apply_training is not None
+    dropped = np.asarray(functions.apply_training({}, x, Batch(jax.random.key(0), jnp.ones(100, bool)), layer)[0])
     assert set(np.unique(dropped)) == {0.0, np.float32(1 / 0.7)}
     assert (dropped == 0).mean() == pytest.approx(0.3, abs=0.01)
     assert (functions.apply({}, x, layer) == x).all()

@@ -157,7 +157,7 @@ def test_batch_normalization_in_training_equals_keras(case: dict[str, Any]) -> N
 
 
 def in_training(layer: Layer, parameters: Parameters, x: jax.Array) -> tuple[jax.Array, Parameters]:
-    train = layer_functions(layer).train
+    train = layer_functions(layer).apply_training
     assert train is not None
     return train(parameters, x, Batch(jax.random.key(0), jnp.ones(len(x), bool)), layer)
 
@@ -174,12 +174,12 @@ def test_batch_normalizations_running_statistics_equal_keras_after_each_step(cas
 @pytest.mark.parametrize("case", TRAINED, ids=said_layer)
 def test_what_fills_a_batch_up_changes_nothing_in_batch_normalization(case: dict[str, Any]) -> None:
     layer, x = layer_of(case), numbers("input", case["shape"])
-    filled, counts = jnp.concatenate([x, x[:1] * 100]), jnp.arange(len(x) + 1) < len(x)
-    train = layer_functions(layer).train
+    filled, mask = jnp.concatenate([x, x[:1] * 100]), jnp.arange(len(x) + 1) < len(x)
+    train = layer_functions(layer).apply_training
     assert train is not None
 
     def apply(parameters: Parameters, x: jax.Array) -> jax.Array:
-        return train(parameters, filled.at[:-1].set(x), Batch(jax.random.key(0), counts), layer)[0][:-1]
+        return train(parameters, filled.at[:-1].set(x), Batch(jax.random.key(0), mask), layer)[0][:-1]
 
     assert_gradients(apply, parameters_of(layer, x.shape[1:]), x, case["training"])
 
@@ -225,22 +225,22 @@ def said_training(case: dict[str, Any]) -> str:
 def test_training_steps_equal_keras(case: dict[str, Any]) -> None:
     """Class weights, regularisation, constraints, running statistics and averages, as a whole step has them.
 
-    Adam divides a gradient by its size, so a rounding in one near zero counts: hence the larger tolerance.
+    Adam divides a gradient by its size, so a rounding in one near zero mask: hence the larger tolerance.
     """
     network = [TRAININGS["pool"], {"type": "flatten"}, *case["head"]]
     spec = TrainSpec.model_validate({"network": network, **without(case, "head", "steps")})
     state = state_of(spec)
     images = jnp.asarray(np.kron(TRAININGS["blocks"], np.ones((1, 14, 14))), jnp.uint8)
-    labels, counts = jnp.asarray(TRAININGS["labels"]), jnp.ones(len(images), bool)
+    labels, mask = jnp.asarray(TRAININGS["labels"]), jnp.ones(len(images), bool)
     rate = jnp.float32(case["optimizer"]["learning_rate"])
     step = jax.jit(partial(train_step, config=step_config(spec)))
     close = partial(assert_equal_to_reference, atol=5e-6)
     for number, expected in enumerate(case["steps"]):
         penalty = net.penalty(state.parameters, network=spec.network)
-        keep = jnp.float32(number and (spec.ema_momentum or 0))
-        state, totals = step(state, images, labels, counts, rate, keep, jax.random.key(number))
+        momentum = jnp.float32(number and (spec.ema_momentum or 0))
+        state, totals = step(state, images, labels, mask, rate, momentum, jax.random.key(number))
         assert float(totals.loss / totals.examples + penalty) == pytest.approx(expected["loss"], rel=1e-5)
-        close(merged(net.unite(state.parameters, state.statistics)), expected["parameters"])
+        close(merged(net.combine(state.parameters, state.statistics)), expected["parameters"])
         assert ("average" in expected) == (state.average is not None)
         close(merged(state.average or []), expected.get("average", {}))
 
