@@ -101,13 +101,6 @@ def test_a_models_report_is_what_its_saved_parameters_give(service: Service, run
     assert report == evaluate(parameters, mnist.test, spec, confidence_of(data)).model_dump(mode="json")  # type: ignore[arg-type]
 
 
-def test_equal_specs_give_equal_files(service: Service, run: dict[str, Any]) -> None:
-    again = service.ended(service.train(**SMALL_SPEC))
-    files = [service.http.get(f"/models/{model}/download").content for model in (run["model"], again["model"])]
-    assert run["model"] != again["model"]
-    assert files[0] == files[1]
-
-
 def test_the_stream_replays_a_run_and_resumes_behind_the_last_event(service: Service, run: dict[str, Any]) -> None:
     whole = list(events(service, run["id"]))
     assert [event_id for _, event_id, _ in whole] == [*range(len(whole) - 1), None]
@@ -219,40 +212,6 @@ def test_a_cancelled_run_keeps_every_epoch_that_it_reported(service: Service) ->
     assert cancelled["created_at"] <= cancelled["started_at"] <= cancelled["ended_at"]
 
 
-def test_a_training_that_diverges_fails_and_says_where(service: Service) -> None:
-    network = [{"type": "flatten"}, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
-    optimizer = {"type": "sgd", "learning_rate": 10}
-    run = service.ended(service.train(network=network, loss="mean_squared_error", optimizer=optimizer))
-    assert (run["state"], run["model"]) == ("failed", None)
-    assert "in epoch 1, at step" in run["error"]
-
-
-def test_a_training_that_diverges_late_publishes_the_last_parameters_that_were_finite(service: Service) -> None:
-    rising = {"type": "one_cycle", "max_learning_rate": 10, "div_factor": 1e6, "pct_start": 0.9}
-    network = [{"type": "flatten"}, *[{"type": "dense", "units": 64}] * 2, {"type": "dense", "units": 10}]
-    optimizer = {"type": "sgd", "learning_rate": rising}
-    run = service.ended(
-        service.train(network=network, loss="mean_squared_error", optimizer=optimizer, batch_size=10, epochs=3)
-    )
-    assert run["state"] == "failed"
-    assert "at step" in run["error"]
-    model = service.get(f"/models/{run['model']}")
-    assert (model["run"], model["aliases"]) == (run["id"], [])
-    assert model["scores"]["accuracy"] > 0.5
-    again = service.http.post(f"/train/{run['id']}/cancel")
-    assert (again.status_code, "ended (failed)" in again.json()["detail"]) == (409, True), again.json()
-
-
-def test_a_trainer_that_is_killed_fails_its_run_and_nothing_else(service: Service) -> None:
-    run = service.train(**LONG_SPEC)
-    wait_for(lambda: bool(service.pids("app.trainer")))
-    service.kill("app.trainer")
-    ended = service.ended(run)
-    assert ended["state"] == "failed"
-    assert "ended by signal SIGKILL" in ended["error"]
-    assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
-
-
 def test_the_first_start_trains_the_quick_preset_by_itself(tmp_path: Path, with_model: FirstModel) -> None:
     with serving(with_model(tmp_path), "api") as service:
         (first,) = service.get("/train")["runs"]
@@ -269,11 +228,3 @@ def test_a_full_queue_answers_503_with_retry_after(tmp_path: Path) -> None:
         assert accepted.status_code == 202
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         assert refused.json()["detail"] == "1 runs are waiting already, as many as the queue takes; try again later"
-
-
-def test_a_model_has_the_validation_scores_of_its_last_epoch(service: Service) -> None:
-    run = service.ended(service.train(**{**SMALL_SPEC, "epochs": 2, "validation_split": 0.1}))
-    scores, last = service.get(f"/models/{run['model']}")["scores"], run["history"][-1]
-    assert last["validation_accuracy"] is not None
-    for name in ("validation_loss", "validation_accuracy"):
-        assert scores[name] == last[name]

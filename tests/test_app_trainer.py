@@ -1,0 +1,52 @@
+"""What a training in a child process comes to, whatever the database: equal files, divergence, a violent end."""
+
+from tests.processes import LONG_SPEC, SMALL_SPEC, Service, wait_for
+
+
+def test_equal_specs_give_equal_files(service: Service) -> None:
+    one, other = (service.ended(service.train(**SMALL_SPEC))["model"] for _ in range(2))
+    files = [service.http.get(f"/models/{model}/download").content for model in (one, other)]
+    assert one != other
+    assert files[0] == files[1]
+
+
+def test_a_training_that_diverges_fails_and_says_where(service: Service) -> None:
+    network = [{"type": "flatten"}, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
+    optimizer = {"type": "sgd", "learning_rate": 10}
+    run = service.ended(service.train(network=network, loss="mean_squared_error", optimizer=optimizer))
+    assert (run["state"], run["model"]) == ("failed", None)
+    assert "in epoch 1, at step" in run["error"]
+
+
+def test_a_training_that_diverges_late_publishes_the_last_parameters_that_were_finite(service: Service) -> None:
+    rising = {"type": "one_cycle", "max_learning_rate": 10, "div_factor": 1e6, "pct_start": 0.9}
+    network = [{"type": "flatten"}, *[{"type": "dense", "units": 64}] * 2, {"type": "dense", "units": 10}]
+    optimizer = {"type": "sgd", "learning_rate": rising}
+    run = service.ended(
+        service.train(network=network, loss="mean_squared_error", optimizer=optimizer, batch_size=10, epochs=3)
+    )
+    assert run["state"] == "failed"
+    assert "at step" in run["error"]
+    model = service.get(f"/models/{run['model']}")
+    assert (model["run"], model["aliases"]) == (run["id"], [])
+    assert model["scores"]["accuracy"] > 0.5
+    again = service.http.post(f"/train/{run['id']}/cancel")
+    assert (again.status_code, "ended (failed)" in again.json()["detail"]) == (409, True), again.json()
+
+
+def test_a_trainer_that_is_killed_fails_its_run_and_nothing_else(service: Service) -> None:
+    run = service.train(**LONG_SPEC)
+    wait_for(lambda: bool(service.pids("app.trainer")))
+    service.kill("app.trainer")
+    ended = service.ended(run)
+    assert ended["state"] == "failed"
+    assert "ended by signal SIGKILL" in ended["error"]
+    assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
+
+
+def test_a_model_has_the_validation_scores_of_its_last_epoch(service: Service) -> None:
+    run = service.ended(service.train(**{**SMALL_SPEC, "epochs": 2, "validation_split": 0.1}))
+    scores, last = service.get(f"/models/{run['model']}")["scores"], run["history"][-1]
+    assert last["validation_accuracy"] is not None
+    for name in ("validation_loss", "validation_accuracy"):
+        assert scores[name] == last[name]
