@@ -47,11 +47,23 @@ EVERYTHING = TrainSpec.model_validate(
 )
 
 
-@pytest.fixture
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _often() -> Iterator[None]:
     """A chunk a step, and a checkpoint after each."""
-    monkeypatch.setattr("model.plan.CHUNK_SECONDS", 1e-9)
-    monkeypatch.setattr("model.train.CHECKPOINT_SHARE", 1e9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.plan.CHUNK_SECONDS", 1e-9)
+        patch.setattr("model.train.CHECKPOINT_SHARE", 1e9)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(images: Dataset) -> list[Report]:
+    """A training that nothing stopped, with its checkpoints."""
+    return list(reports(images))
+
+
+def checkpoints_of(reports: list[Report]) -> list[bytes]:
+    return [report.data for report in reports if isinstance(report, Checkpoint)]
 
 
 def reports(images: Dataset, saved: SavedTraining | None = None, spec: TrainSpec = EVERYTHING) -> Iterator[Report]:
@@ -63,15 +75,14 @@ def history(reports: list[Report]) -> list[dict[str, Any]]:
     return [report.model_dump(exclude={"seconds"}) for report in reports if isinstance(report, EpochReport)]
 
 
-@pytest.mark.usefixtures("_often")
-def test_a_training_goes_on_from_any_checkpoint_to_the_same_bits_and_history(images: Dataset) -> None:
-    whole = list(reports(images))
-    checkpoints = [report for report in whole if isinstance(report, Checkpoint)]
-    result = whole[-1]
+def test_a_training_goes_on_from_any_checkpoint_to_the_same_bits_and_history(
+    images: Dataset, whole: list[Report]
+) -> None:
+    checkpoints, result = checkpoints_of(whole), whole[-1]
     assert isinstance(result, FitResult)
     assert len(checkpoints) > 3 * 14  # each step of at least three epochs
     for checkpoint in random.Random(0).sample(checkpoints, 4) + checkpoints[-1:]:
-        saved = resume(checkpoint.data, EVERYTHING)
+        saved = resume(checkpoint, EVERYTHING)
         rest = list(reports(images, saved))
         assert isinstance(rest[-1], FitResult)
         jax.tree.map(np.testing.assert_array_equal, rest[-1].parameters, result.parameters)
@@ -80,9 +91,8 @@ def test_a_training_goes_on_from_any_checkpoint_to_the_same_bits_and_history(ima
         assert before + history(rest) == history(whole)
 
 
-def test_a_damaged_checkpoint_or_another_specs_is_refused(images: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.train.CHECKPOINT_SHARE", 1e9)
-    data = next(report.data for report in reports(images) if isinstance(report, Checkpoint))
+def test_a_damaged_checkpoint_or_another_specs_is_refused(whole: list[Report]) -> None:
+    data = checkpoints_of(whole)[0]
     resume(data, EVERYTHING)
     for place in (0, 40, len(data) // 2, len(data) - 1):
         damaged = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
