@@ -176,8 +176,8 @@ export class Models {
   /** @param {Model} model @param {string} done */
   async #endEditing(model, done) {
     if (done) say(this.message, done, "good");
+    this.#focus(model.id); // before somebody has moved it on
     await this.refresh();
-    this.#focus(model.id);
   }
 
   /** @param {Model} model @param {HTMLButtonElement} button */
