@@ -31,6 +31,8 @@ export const upToOne = {
 export class Chart {
   /** @type {Curve} */
   #curve = { line: [], epochs: [], validation: [] };
+  /** Another run's. @type {Point[]} */
+  #beside = [];
   #epochs = 1;
   /** @type {Point | null} */
   #pointed = null;
@@ -54,9 +56,10 @@ export class Chart {
     this.surface.addEventListener("pointerleave", () => this.#point(null));
   }
 
-  /** @param {Curve} curve @param {number} epochs  of the whole run */
-  show(curve, epochs) {
+  /** @param {Curve} curve @param {Point[]} beside  another run's epochs @param {number} epochs  of the longer run */
+  show(curve, beside, epochs) {
     this.#curve = { ...curve, line: thinned(curve.line) };
+    this.#beside = beside;
     this.#epochs = epochs;
     this.#redraw();
   }
@@ -70,11 +73,14 @@ export class Chart {
   #draw() {
     const { line, epochs, validation } = this.#curve;
     const points = [...line, ...epochs, ...validation];
-    const frame = this.#frame(points.map(({ y }) => y));
+    const values = [...points, ...this.#beside].map(({ y }) => y);
+    const frame = this.#frame(values);
     this.surface.setAttribute("viewBox", `0 0 ${this.surface.clientWidth} ${this.surface.clientHeight}`);
     this.surface.replaceChildren(
-      ...(points.length ? this.#axisOfValues(frame) : []),
+      ...(values.length ? this.#axisOfValues(frame, values) : []),
       ...this.#axisOfEpochs(frame),
+      svg("path", { class: "chart-beside", d: path(this.#beside, frame) }),
+      ...this.#beside.map(({ x, y }) => svg("circle", { class: "chart-beside-epoch", cx: frame.x(x), cy: frame.y(y), r: 2.5 })),
       svg("path", { class: "chart-line", d: path(line, frame) }),
       ...epochs.map(({ x, y }) => svg("circle", { class: "chart-epoch", cx: frame.x(x), cy: frame.y(y), r: 3 })),
       ...validation.map(({ x, y }) => svg("path", { class: "chart-validation", d: diamond(frame.x(x), frame.y(y)) })),
@@ -100,10 +106,9 @@ export class Chart {
     };
   }
 
-  /** @param {Frame} frame */
-  #axisOfValues(frame) {
-    const { line, epochs, validation } = this.#curve;
-    const [low, high] = this.scale.domain([...line, ...epochs, ...validation].map(({ y }) => y));
+  /** @param {Frame} frame @param {number[]} values */
+  #axisOfValues(frame, values) {
+    const [low, high] = this.scale.domain(values);
     return this.scale
       .ticks(low, high)
       .flatMap((value) => [

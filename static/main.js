@@ -75,6 +75,7 @@ const runs = new RunList(find(document, "#runs", HTMLElement), {
   onChoice: watchRun,
   onList: (recent) => {
     watchTheMostInteresting(recent);
+    view.offer(recent);
     models.refresh(recent); // others train, choose and delete on the same service
   },
 });

@@ -7,6 +7,7 @@ import * as format from "./format.js";
 import { RunRecord } from "./run-record.js";
 
 /** @typedef {import("./api.js").Run} Run */
+/** @typedef {import("./api.js").RunSummary} RunSummary */
 /** @typedef {import("./api.js").EpochReport} EpochReport */
 
 const AGAIN_MS = 2_000;
@@ -21,6 +22,10 @@ export class RunView {
   #timer = 0;
   /** The last report in the table. @type {EpochReport | undefined} */
   #tabled;
+  /** The run whose curves are shown beside. @type {Run | null} */
+  #other = null;
+  /** @type {RunSummary[]} */
+  #runs = [];
 
   /** @param {HTMLElement} root @param {(run: Run) => void} onChange  called when the watched run's state has changed */
   constructor(root, onChange) {
@@ -40,6 +45,10 @@ export class RunView {
     this.message = part(".run-message");
     this.curves = [".charts", ".legend", ".epochs"].map(part);
     this.validationLegend = part(".legend-validation");
+    this.otherLegend = part(".legend-beside");
+    this.besideLabel = part(".beside");
+    this.beside = find(root, "#beside", HTMLSelectElement);
+    this.beside.addEventListener("change", () => this.#fetchOther());
     this.table = find(root, ".epochs tbody", HTMLTableSectionElement);
     this.progress = find(root, "#run-progress", HTMLProgressElement);
     this.cancelButton = find(root, "#cancel", HTMLButtonElement);
@@ -65,6 +74,7 @@ export class RunView {
     this.#hasEnded = false;
     this.#record = new RunRecord(run.progress, run.history);
     this.#follow(run.id);
+    this.#offer();
     this.#show();
     this.#askAgain();
   }
@@ -76,6 +86,38 @@ export class RunView {
 
   resume() {
     if (this.#run && isActive(this.#run)) this.#follow(this.#run.id);
+  }
+
+  /** Offers others to be shown beside the watched one. @param {RunSummary[]} runs */
+  offer(runs) {
+    this.#runs = runs;
+    this.#offer();
+    if (this.#other && isActive(this.#other)) this.#fetchOther();
+  }
+
+  /** A list that is the same stays, lest it close under the pointer. */
+  #offer() {
+    const others = this.#runs.filter(({ id }) => id !== this.id);
+    const ids = others.map(({ id }) => id).join(" ");
+    if (this.beside.dataset.runs === ids) return;
+    const chosen = this.beside.value;
+    const options = others.map((run) => element("option", { value: run.id }, `${run.name}: ${format.spec(run.spec)}`));
+    this.beside.dataset.runs = ids;
+    this.beside.replaceChildren(element("option", { value: "" }, "no other run"), ...options);
+    if (others.some(({ id }) => id === chosen)) this.beside.value = chosen;
+    if (this.beside.value !== chosen) this.#fetchOther();
+    this.besideLabel.hidden = others.length === 0;
+  }
+
+  async #fetchOther() {
+    const id = this.beside.value;
+    try {
+      const other = id ? await run(id) : null;
+      if (this.beside.value === id) this.#other = other;
+    } catch (cause) {
+      problemOf(cause); // what is shown beside stays
+    }
+    this.#show();
   }
 
   /** @param {string} id */
@@ -209,17 +251,21 @@ export class RunView {
 
   /** @param {Run} run */
   #showCurves({ spec, state }) {
+    const other = this.#other && new RunRecord(this.#other.progress, this.#other.history);
+    const besides = (/** @type {"loss" | "accuracy"} */ name) => other?.curve(name).epochs ?? [];
+    const epochs = Math.max(spec.epochs, this.#other?.spec.epochs ?? 0);
+    this.otherLegend.hidden = besides("loss").length === 0;
     const loss = this.#record.curve("loss");
     const isEmpty = loss.line.length + loss.epochs.length === 0;
     for (const part of this.curves) part.hidden = isEmpty && !isActive({ state });
-    this.loss.show(loss, spec.epochs);
-    this.accuracy.show(this.#record.curve("accuracy"), spec.epochs);
+    this.loss.show(loss, besides("loss"), epochs);
+    this.accuracy.show(this.#record.curve("accuracy"), besides("accuracy"), epochs);
     this.validationLegend.hidden = loss.validation.length === 0;
     this.table.parentElement?.classList.toggle("without-validation", loss.validation.length === 0);
-    const epochs = this.#record.epochs;
-    if (epochs.at(-1) === this.#tabled && this.table.rows.length === epochs.length) return;
-    this.#tabled = epochs.at(-1);
-    this.table.replaceChildren(...epochs.map(epochRow));
+    const reports = this.#record.epochs;
+    if (reports.at(-1) === this.#tabled && this.table.rows.length === reports.length) return;
+    this.#tabled = reports.at(-1);
+    this.table.replaceChildren(...reports.map(epochRow));
   }
 }
 

@@ -15,7 +15,7 @@ from model.spec_layers import Activation, Layer, Padding
 from model.spec_optimizers import Optimizer
 from tests.drawings import STROKES, draw, encoded
 from tests.models import FirstModel
-from tests.processes import PATIENCE_SECONDS, SOON_SECONDS, Service, serving, wait_for
+from tests.processes import PATIENCE_SECONDS, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -193,6 +193,24 @@ def test_a_network_is_laid_out_from_the_keyboard_and_trained(page: Page, service
     form.get_by_role("button", name="Start over").press("Enter")
     expect(form.locator(".outlook")).to_contain_text("269,322 parameters")
     page.locator("#cancel").click()
+
+
+def test_another_run_is_shown_beside_the_watched_one(page: Page, service: Service) -> None:
+    older, newer = (service.train(**{**SMALL_SPEC, "name": name, "epochs": 2}) for name in ("older", "newer"))
+    service.ended(newer)
+    page.reload()
+    expect(page.locator("#run-name")).to_have_text("newer")
+    other, epochs = page.locator("#beside"), page.locator("#loss-chart .chart-beside-epoch")
+    other.select_option(older)
+    expect(epochs).to_have_count(2)
+    expect(page.locator(".legend-beside")).to_be_visible()
+    other.select_option("")
+    expect(epochs).to_have_count(0)
+    other.select_option(older)
+    page.locator(f"[data-run='{older}']").press("Enter")
+    expect(page.locator("#run-name")).to_have_text("older")
+    expect(epochs).to_have_count(0)
+    expect(other.locator(f"[value='{older}']")).to_have_count(0)
 
 
 def test_the_page_offers_every_layer_activation_loss_and_optimizer(page: Page) -> None:
