@@ -74,9 +74,9 @@ export class NetworkEditor {
   /** The rows are made anew; what was used keeps the focus. @param {number} index @param {string} part */
   #change(index, part) {
     this.#show();
-    const used = this.rows.children[index]?.querySelector(part);
-    if (used instanceof HTMLButtonElement && used.disabled) find(this.rows.children[index], ".layer-kind", HTMLElement).focus();
-    else if (used instanceof HTMLElement) used.focus();
+    const row = this.rows.children[index];
+    const used = row.querySelector(`${part}:enabled`) ? part : ".layer-kind";
+    find(row, used, HTMLElement).focus();
     this.onChange();
   }
 
@@ -107,9 +107,7 @@ export class NetworkEditor {
   /** @param {Layer} layer */
   #settings(layer) {
     return Object.entries(KINDS[layer.type]).map(([name, usual]) => {
-      const value = layer[name] ?? usual;
-      const input =
-        name in CHOICES ? choice(CHOICES[name], String(value)) : element("input", { type: "number", step: "any", inputmode: "decimal", value: Number(value) });
+      const input = inputFor(name, layer[name] ?? usual);
       input.addEventListener("input", () => {
         layer[name] = input instanceof HTMLInputElement ? numberIn(input) : input.value;
         this.onChange();
@@ -117,6 +115,12 @@ export class NetworkEditor {
       return element("label", {}, element("span", {}, words(name)), input);
     });
   }
+}
+
+/** @param {string} name @param {unknown} value */
+function inputFor(name, value) {
+  if (name in CHOICES) return choice(CHOICES[name], String(value));
+  return element("input", { type: "number", step: "any", inputmode: "decimal", value: Number(value) });
 }
 
 /** What is no number is sent as none: the service says what is right. @param {HTMLInputElement} input */

@@ -17,6 +17,7 @@ const LOSSES = [
   "categorical_crossentropy", "mean_squared_error", "mean_absolute_error", "hinge", "kl_divergence", "poisson",
 ];
 const PAUSE_MS = 300;
+const LONGEST_NAME = 50;
 
 /** One's own runs, or everybody's, are as many as may wait; or the database is away. */
 const BUSY = [429, 503];
@@ -121,8 +122,10 @@ export class TrainerForm {
 
   /** @param {TrainRequest} request */
   async #foresee(request) {
+    const timer = this.#timer;
     try {
       const outlook = await dryRun(request);
+      if (timer !== this.#timer) return; // something has changed meanwhile
       say(this.outlook, outlook ? foreseen(outlook) : "", "plain");
       this.editor.showShapes(outlook?.summary ?? []);
       this.editor.showErrors([]);
@@ -177,9 +180,12 @@ export class TrainerForm {
     return type === usual.type ? usual : { type, learning_rate: usual.learning_rate };
   }
 
-  /** @param {Preset} preset */
+  /** The preset's; one that was changed is named by its hidden layers, where these are few. @param {Preset} preset */
   #usualName({ spec: { name, network } }) {
-    return JSON.stringify(network) === JSON.stringify(this.editor.network) ? name : `${name}, changed`;
+    const own = this.editor.network;
+    if (JSON.stringify(network) === JSON.stringify(own)) return name;
+    const hidden = own.slice(0, -1).filter(({ type }) => type !== "flatten").map(layer).join(", ");
+    return hidden && hidden.length <= LONGEST_NAME ? hidden : `${name}, changed`;
   }
 
   /** @param {Problem} problem */
@@ -212,7 +218,7 @@ export class TrainerForm {
 
   /** A field that is being mended need not stay red. @param {EventTarget | null} field */
   #forgive(field) {
-    if (!(field instanceof HTMLElement) || field.getAttribute("aria-invalid") !== "true") return;
+    if (!(field instanceof HTMLElement) || !field.id || field.getAttribute("aria-invalid") !== "true") return;
     field.setAttribute("aria-invalid", "false");
     say(find(this.root, `#${field.id}-error`, HTMLElement), "");
   }

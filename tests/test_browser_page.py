@@ -183,7 +183,7 @@ def test_a_network_is_laid_out_from_the_keyboard_and_trained(page: Page, service
     form.locator("[name=loss]").select_option("mean_squared_error")
     form.locator("[name=epochs]").fill("1")
     form.locator("button[type=submit]").press("Enter")
-    expect(page.locator("#run-name")).to_have_text("quick, changed")
+    expect(page.locator("#run-name")).to_have_text("dropout 0.2, dense 20 tanh")
     expect(page.locator(".run-spec")).to_contain_text(
         "flatten → dropout 0.2 → dense 20 tanh → dense 10 softmax, with sgd"
     )
@@ -238,8 +238,9 @@ def test_a_layer_that_does_not_fit_is_explained_below_it(page: Page) -> None:
     expect(rows.nth(0).locator(".field-error")).to_have_text(
         "it needs a flat input, not 28 × 28 × 1; put a flatten before it"
     )
-    form.get_by_role("button", name="Start over").press("Enter")
+    rows.nth(0).get_by_label("Kind of layer 1").select_option("flatten")
     expect(rows.nth(0).locator(".field-error")).to_be_empty()
+    form.get_by_role("button", name="Start over").press("Enter")
     rows.nth(1).get_by_label("units").fill("0")
     form.locator(".network-editor summary").press("Enter")
     form.locator("button[type=submit]").press("Enter")
