@@ -2,16 +2,16 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from app.uploads import UPLOADS_AT_ONCE
 from tests.models import FirstModel
-from tests.processes import SOON_SECONDS, Service, serving
+from tests.processes import SMALL_SPEC, SOON_SECONDS, Service, serving
 from tests.test_app_models import GOOD, upload
 
 BODY_SECONDS = 1.0
@@ -85,6 +85,9 @@ def test_uploads_that_stall_give_their_places_back(hurried: Service) -> None:
         assert upload(hurried, GOOD).status_code == 201
 
 
-def test_a_stream_of_events_has_no_body_to_wait_for(tmp_path: Path, hurried: Service) -> None:
-    with hurried.http.stream("GET", "/train/first-0/events") as events:
+def test_a_stream_of_events_outlives_the_time_that_a_body_has(hurried: Service) -> None:
+    run = hurried.train(**SMALL_SPEC)
+    with hurried.http.stream("GET", f"/train/{run}/events") as events:
+        time.sleep(2 * BODY_SECONDS)
+        assert hurried.http.post(f"/train/{run}/cancel").status_code == 202
         assert "event: end" in list(events.iter_lines())
