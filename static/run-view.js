@@ -106,7 +106,6 @@ export class RunView {
     this.beside.replaceChildren(element("option", { value: "" }, "no other run"), ...options);
     if (others.some(({ id }) => id === chosen)) this.beside.value = chosen;
     if (this.beside.value !== chosen) this.#fetchOther();
-    this.besideLabel.hidden = others.length === 0;
   }
 
   async #fetchOther() {
@@ -258,6 +257,7 @@ export class RunView {
     const loss = this.#record.curve("loss");
     const isEmpty = loss.line.length + loss.epochs.length === 0;
     for (const part of this.curves) part.hidden = isEmpty && !isActive({ state });
+    this.besideLabel.hidden = this.curves[0].hidden || this.beside.options.length < 2;
     this.loss.show(loss, besides("loss"), epochs);
     this.accuracy.show(this.#record.curve("accuracy"), besides("accuracy"), epochs);
     this.validationLegend.hidden = loss.validation.length === 0;
