@@ -76,7 +76,7 @@ const runs = new RunList(find(document, "#runs", HTMLElement), {
   onList: (recent) => {
     watchTheMostInteresting(recent);
     view.offer(recent);
-    models.refresh(recent); // others train, choose and delete on the same service
+    models.follow(recent);
   },
 });
 

@@ -11,13 +11,16 @@ import { ModelEditor } from "./model-editor.js";
 
 /** Guessing is right for one image of ten. */
 const LEARNED_NOTHING = 0.2;
+const STALE_MS = 14_000;
 
 export class Models {
   /** @type {Model[]} */
   #models = [];
   /** What is known of the runs that trained them, by the run's id. @type {Map<string, string>} */
   #specs = new Map();
+  #published = "";
   #asked = 0;
+  #askedAt = 0;
   #shown = "";
 
   /**
@@ -50,10 +53,20 @@ export class Models {
     return Boolean(this.find(id)?.aliases.includes("default"));
   }
 
-  /** Fetches the models anew, and tells them apart by what these runs say. @param {RunSummary[]} [runs] */
-  async refresh(runs = []) {
+  /** Tells models apart by what their runs say; fetches them when one has ended, and now and then, as others choose and
+   * delete on the same service. @param {RunSummary[]} runs  as they are now, which is asked more often */
+  follow(runs) {
     for (const { id, spec } of runs) this.#specs.set(id, format.spec(spec));
+    const published = JSON.stringify(runs.map(({ model }) => model));
+    if (published === this.#published && performance.now() - this.#askedAt < STALE_MS) return;
+    this.#published = published;
+    this.refresh();
+  }
+
+  /** Fetches the models anew. */
+  async refresh() {
     this.#asked += 1;
+    this.#askedAt = performance.now();
     const question = this.#asked;
     try {
       const answer = await models();
@@ -235,7 +248,7 @@ export class Models {
 
 /** @param {string} alias @param {Model} model */
 const badge = (alias, { pinned }) =>
-  element("span", { class: "badge" }, alias === "default" && pinned ? "default, chosen by you" : alias);
+  element("span", { class: "badge" }, alias === "default" && pinned ? "default, pinned" : alias);
 
 const failure = () =>
   element("span", { class: "model-failure" }, "learned nothing; try another learning rate");
