@@ -1,5 +1,6 @@
 """A training that cannot fit is refused before its first step, with the numbers; estimates are near XLA's own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,14 @@ from model.plan import estimate_memory_bytes
 from model.presets import PRESETS
 from model.spec import TrainSpec
 from model.train import _Training, fit
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _machine_code_of_any_kind() -> Iterator[None]:
+    """XLA lays out the same memory whether or not it then optimizes the machine code, which takes half the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def noise(count: int) -> Dataset:
