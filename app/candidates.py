@@ -1,9 +1,9 @@
 """The trial of a candidate: who answers a request, and how often it names the same digit as the default."""
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.aliases import Candidate, Counts
 
@@ -23,9 +23,9 @@ class Trial:
     def count_answered(self, images: int) -> None:
         self.counts = self.counts._replace(answered=self.counts.answered + images)
 
-    def compare(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> int:
+    def compare(self, one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> int:
         """Counts the images of which both name the same digit, and returns how many; both: [N, 10] probabilities."""
-        agreed = int((one.argmax(axis=1) == other.argmax(axis=1)).sum())
+        agreed = int((np.argmax(one, axis=1) == np.argmax(other, axis=1)).sum())
         answered, compared, agreed_before = self.counts
         self.counts = Counts(answered, compared + len(one), agreed_before + agreed)
         return agreed

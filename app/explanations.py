@@ -6,13 +6,12 @@ import math
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import DeadlineError, InvalidInputError
-from app.predictions import LayerActivations, Prediction
+from app.predictions import Fields, LayerActivations
 from app.warm import WarmModel
 from model.explain import MAX_CHANNELS, MAX_UNITS, LayerOutput, activations, saliency
 from model.spec import TrainSpec
@@ -28,10 +27,10 @@ _POOL = ThreadPoolExecutor(1, "explain")  # each is as much work as 32 predictio
 async def explain(
     warm: WarmModel,
     images: Sequence[NDArray[np.uint8]],
-    predictions: Sequence[Prediction],
+    predictions: Sequence[Fields],
     include: Collection[str],
     deadline: float,
-) -> list[Prediction]:
+) -> list[Fields]:
     """The predictions with those of the fields `saliency` and `activations` that are to be included.
 
     images: at most 16, each [28, 28] uint8, ink high; predictions: what warm made of them; deadline: by
@@ -42,24 +41,24 @@ async def explain(
         _check_size(warm.spec, len(images))
     asked = time.monotonic()
 
-    def explained() -> list[Prediction]:
+    def explained() -> list[Fields]:
         if time.monotonic() > deadline:
             raise DeadlineError(time.monotonic() - asked)
-        digits = np.array([prediction.digit for prediction in predictions])
+        digits = np.array([prediction["digit"] for prediction in predictions])
         fields = explanations(warm, np.stack(images), digits, include)
-        return [one.model_copy(update=field) for one, field in zip(predictions, fields, strict=True)]
+        return [{**one, **field} for one, field in zip(predictions, fields, strict=True)]
 
     return await asyncio.get_running_loop().run_in_executor(_POOL, explained)
 
 
 def explanations(
     warm: WarmModel, images: NDArray[np.uint8], digits: NDArray[np.integer], include: Collection[str]
-) -> list[dict[str, Any]]:
+) -> list[Fields]:
     """For each image, what is to be included of `saliency` and `activations`. Blocks.
 
     images: [N, 28, 28] uint8, ink high; digits: [N], what the model named them.
     """
-    fields: list[dict[str, Any]] = [{} for _ in images]
+    fields: list[Fields] = [{} for _ in images]
     if "saliency" in include:
         for field, attributions in zip(fields, _saliency(warm, images, digits), strict=True):
             field["saliency"] = attributions

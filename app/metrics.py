@@ -11,8 +11,6 @@ from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -81,9 +79,9 @@ class Metrics:
         self._compared = {agreed: compared.labels(str(agreed).lower()) for agreed in (True, False)}
         self._runs: _RunCounts | None = None
 
-    def answered(self, confidences: NDArray[np.float32]) -> None:
-        """confidences: [N] float32, the probabilities of the digits named."""
-        for confidence in confidences.tolist():
+    def answered(self, confidences: Iterable[float]) -> None:
+        """confidences: the probabilities of the digits named."""
+        for confidence in confidences:
             self._confidences.observe(confidence)
 
     def ran_batch(self, size: int) -> None:

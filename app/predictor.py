@@ -39,17 +39,17 @@ class Answers(NamedTuple):
     """What a model says of N images."""
 
     model: str
-    probabilities: NDArray[np.float32]  # [N, 10]
-    digit_scores: NDArray[np.float32]  # [N]; 0 and more looks like a digit
+    probabilities: list[list[float]]  # [N, 10]
+    digit_scores: list[float]  # [N]; 0 and more looks like a digit
 
 
 class _Served(NamedTuple):
     model: WarmModel
-    queue: Batcher[Ink, NDArray[np.float32]]
+    queue: Batcher[Ink, list[float]]
 
     async def answer(self, images: Sequence[Ink], deadline: float) -> Answers:
-        answers = np.array(await self.queue.submit(images, deadline))  # [N, 11]
-        return Answers(self.model.id, answers[:, :-1], answers[:, -1])
+        answers = await self.queue.submit(images, deadline)  # [N, 11]
+        return Answers(self.model.id, [answer[:-1] for answer in answers], [answer[-1] for answer in answers])
 
 
 class Predictor:
@@ -107,7 +107,7 @@ class Predictor:
             answers = await self._served_default().answer(images, deadline)
         else:
             answers = await (await asyncio.to_thread(self._served, model)).answer(images, deadline)
-        self._metrics.answered(answers.probabilities.max(axis=1))
+        self._metrics.answered(map(max, answers.probabilities))
         return answers
 
     def candidate_counts(self) -> Counts:

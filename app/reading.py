@@ -84,7 +84,7 @@ def invalid_body(error: ValidationError) -> RequestValidationError:
 
 def _levels(rows: Any) -> NDArray[np.uint8] | None:
     """[H, W]; None for what is not rows of whole numbers from 0 to 255, all of one length."""
-    if not isinstance(rows, list) or not all(type(row) is list for row in rows) or len({*map(len, rows)}) != 1:
+    if not isinstance(rows, list) or {*map(type, rows)} != {list} or len({*map(len, rows)}) != 1:
         return None
     try:
         return np.frombuffer(b"".join(map(bytes, rows)), np.uint8).reshape(len(rows), -1)

@@ -1,6 +1,6 @@
 """A model whose predictions need no compilation any more: parameters on the device, every batch size compiled."""
 
-import time
+import timeit
 from collections.abc import Sequence
 from functools import partial
 
@@ -14,6 +14,7 @@ from model.checkpoint import CheckpointError, confidence_of, from_bytes
 from model.inference import Confidence, answer
 from model.spec import TrainSpec
 
+TIMINGS = 3
 BATCH_SIZES = (1, 4, 16, 64, 256, 1024)  # a batch is padded to the next of them, so that few shapes are compiled
 
 
@@ -30,16 +31,16 @@ class WarmModel:
         self._compiled = {size: self._compile(jitted, size) for size in _sizes(max_batch)}
         self._seconds = {size: self._time(size) for size in self._compiled}
 
-    def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+    def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[list[float]]:
         """images: at most `max_batch`, each [28, 28] uint8, ink high.
 
-        Returns for each [11] float32: the digits' probabilities, and how much it looks like one; from 0 on it is.
+        Returns for each 11 numbers: the digits' probabilities, and how much it looks like one; from 0 on it is.
         """
         size = self._size(len(images))
         batch = np.zeros((size, 28, 28), np.uint8)
         batch[: len(images)] = images
         answers = np.asarray(self._compiled[size](self.parameters, self._confidence, batch))  # [size, 11]
-        return list(answers[: len(images)])
+        return answers[: len(images)].tolist()
 
     def seconds(self, images: int) -> float:
         """How long so many images took when the model was warmed."""
@@ -53,12 +54,11 @@ class WarmModel:
         return jitted.lower(self.parameters, self._confidence, images).compile()
 
     def _time(self, size: int) -> float:
+        """The least of a few, since whatever else the machine did makes one take long."""
         blank = [np.zeros((28, 28), np.uint8)] * size
         if not np.isfinite(self.answer(blank)[0]).all():  # the first call also settles in
             raise CheckpointError(f"model {self.id} answers with NaN")
-        start = time.perf_counter()
-        self.answer(blank)
-        return time.perf_counter() - start
+        return min(timeit.repeat(lambda: self.answer(blank), number=1, repeat=TIMINGS))
 
 
 def _sizes(max_batch: int) -> list[int]:

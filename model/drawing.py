@@ -79,7 +79,7 @@ def has_network_form(ink: Levels) -> bool:
         return False
     if max(_inked_rows(ink), _inked_rows(ink.T)) > DIGIT_SIDE:
         return False
-    total, y, x = (MOMENTS @ ink.ravel()).tolist()
+    total, y, x = MOMENTS.dot(ink.ravel()).tolist()
     return max(abs(FORM_CENTRE - y / total), abs(FORM_CENTRE - x / total)) <= 0.6  # 0.52 in MNIST, by whole pixels
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
@@ -121,7 +120,7 @@ def test_what_the_predictor_tells_is_shown() -> None:
     metrics.model("second")
     metrics.ran_batch(3)
     metrics.ran_batch(64)
-    metrics.answered(np.array([0.55, 0.9999], np.float32))
+    metrics.answered([0.55, 0.9999])
     metrics.compared(1, 1)
     found = scrape(metrics)
     assert value(found, "inkling_prediction_queue_depth") == 5

@@ -35,6 +35,7 @@ def test_a_drawn_digit_is_named(service: Service, digit: int) -> None:
 def test_every_form_of_the_same_drawing_gives_the_same_answer(service: Service) -> None:
     expected = predicted(service, content=SEVEN, headers=PNG)
     text = base64.b64encode(SEVEN).decode()
+    assert predicted(service, content=SEVEN, headers=PNG, params={"model": "default"}) == expected
     assert predicted(service, files={"image": ("7.png", SEVEN, "image/png")}) == expected
     assert predicted(service, json={"image": text}) == expected
     assert predicted(service, json={"image": f"data:image/png;base64,{text}"}) == expected

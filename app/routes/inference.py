@@ -183,9 +183,10 @@ async def _answer(target: Target, question: Question, predictor: Predictor) -> R
 
 
 def _outputs(answers: Answers) -> dict[str, NDArray[Any]]:
+    probabilities, scores = np.array(answers.probabilities), np.array(answers.digit_scores)
     return {
-        "probabilities": answers.probabilities,
-        "digit": answers.probabilities.argmax(axis=1),
-        "is_digit": answers.digit_scores >= 0,
-        "digit_score": answers.digit_scores,
+        "probabilities": probabilities,
+        "digit": probabilities.argmax(axis=1),
+        "is_digit": scores >= 0,
+        "digit_score": scores,
     }

@@ -8,14 +8,15 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from numpy.typing import NDArray
+from pydantic_core import to_json
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from app.drawings import Drawing
 from app.errors import InvalidInputError, describe
 from app.explanations import MAX_EXPLAINED_IMAGES, explain
-from app.predictions import NumberDigit, NumberPrediction, Prediction, PredictionList, PredictRequest
-from app.predictor import Answers, Predictor
+from app.predictions import Fields, NumberPrediction, Prediction, PredictionList, PredictRequest
+from app.predictor import Predictor
 from app.reading import IMAGE_TYPES, read_drawings
 from app.schemas import MODEL_ID
 from app.settings import Settings
@@ -62,8 +63,7 @@ async def predict(request: Request, model: Model = None, include: Include = (), 
     if segment:
         return _json(await _number(asked, drawings))
     predictions = await _predictions(asked, await _prepare(predictor, drawings, asked.deadline))
-    many = "images" in drawings[0].field
-    return _json(PredictionList.model_construct(predictions=predictions) if many else predictions[0])
+    return _json({"predictions": predictions} if "images" in drawings[0].field else predictions[0])
 
 
 class QuickRoute(Route):
@@ -109,45 +109,44 @@ async def _prepare(predictor: Predictor, drawings: list[Drawing], deadline: floa
     return await predictor.prepare(drawings, deadline)
 
 
-async def _number(asked: _Question, drawings: Sequence[Drawing]) -> NumberPrediction:
+async def _number(asked: _Question, drawings: Sequence[Drawing]) -> Fields:
     if len(drawings) > 1:
         raise InvalidInputError(f"{len(drawings)} images; a number is read in one at a time", "query", "segment")
     segments = await asked.predictor.segment(drawings[0], asked.deadline)
     predictions = await _predictions(asked, [segment.image for segment in segments])
     digits = [
-        NumberDigit.model_construct(**dict(prediction), box=list(segment.box))
-        for prediction, segment in zip(predictions, segments, strict=True)
+        {**prediction, "box": list(segment.box)} for prediction, segment in zip(predictions, segments, strict=True)
     ]
-    return NumberPrediction.model_construct(number="".join(str(digit.digit) for digit in digits), digits=digits)
+    return {"number": "".join(str(digit["digit"]) for digit in digits), "digits": digits}
 
 
-async def _predictions(asked: _Question, images: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
+async def _predictions(asked: _Question, images: Sequence[NDArray[np.uint8]]) -> list[Fields]:
     if asked.explains and len(images) > MAX_EXPLAINED_IMAGES:
         reason = f"{len(images)} images; saliency and activations are given for at most {MAX_EXPLAINED_IMAGES}"
         raise InvalidInputError(reason, "query", "include")
     answers = await asked.predictor.answer(images, asked.model, asked.deadline)
-    predictions = _plain_predictions(answers, images, "seen" in asked.include)
+    predictions = [
+        _prediction(answers.model, *answer) for answer in zip(answers.probabilities, answers.digit_scores, strict=True)
+    ]
+    if "seen" in asked.include:
+        predictions = [{**one, "seen": image.tolist()} for one, image in zip(predictions, images, strict=True)]
     if not asked.explains:
         return predictions
     warm = await asyncio.to_thread(asked.predictor.model, answers.model)
     return await explain(warm, images, predictions, asked.include, asked.deadline)
 
 
-def _plain_predictions(answers: Answers, images: Sequence[NDArray[np.uint8]], seen: bool) -> list[Prediction]:
-    """Built without validation, which would cost more than the network."""
-    return [
-        Prediction.model_construct(
-            digit=int(chances.argmax()),
-            confidence=float(chances.max()),
-            probabilities=chances.tolist(),
-            is_digit=score >= 0,
-            digit_score=score,
-            model=answers.model,
-            seen=image.tolist() if seen else None,
-        )
-        for image, chances, score in zip(images, answers.probabilities, answers.digit_scores.tolist(), strict=True)
-    ]
+def _prediction(model: str, probabilities: list[float], digit_score: float) -> Fields:
+    confidence = max(probabilities)
+    return {
+        "digit": probabilities.index(confidence),
+        "confidence": confidence,
+        "probabilities": probabilities,
+        "is_digit": digit_score >= 0,
+        "digit_score": digit_score,
+        "model": model,
+    }
 
 
-def _json(answer: Prediction | PredictionList | NumberPrediction) -> Response:
-    return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
+def _json(answer: Fields) -> Response:
+    return Response(to_json(answer, inf_nan_mode="null"), media_type="application/json")
