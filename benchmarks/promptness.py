@@ -119,15 +119,17 @@ def stop(here: Place, times: int) -> None:
     ):
         checkpoints = Checkpoints(database)
         run = api.train(**LONG_SPEC)
+        since = None
         for number in range(times + 1):
             with working(here.folder / f"worker-{number}", INKLING_DATABASE_URL=here.url) as worker:
                 began = time.monotonic()
-                wait_for(lambda worker=worker: trains(worker, api, run))
+                wait_for(lambda since=since: trains(api, run, since))
                 if number:
                     continued.append(time.monotonic() - began)
                     assert api.get(f"/train/{run}")["progress"]["note"].startswith("taken up again")
                 if number == times:
                     break
+                since = api.get(f"/train/{run}")["started_at"]
                 time.sleep(random.uniform(0.0, 3.0))
                 before, began = checkpoints.load(run), time.monotonic()
                 worker.process.terminate()
@@ -141,9 +143,10 @@ def stop(here: Place, times: int) -> None:
     report("the next one, from its own start, trains on", continued)
 
 
-def trains(worker: Service, api: Service, run: str) -> bool:
-    progress = api.get(f"/train/{run}")["progress"]
-    return bool(progress) and progress["phase"] == "training" and bool(worker.pids("app.trainer"))
+def trains(service: Service, run: str, since: str | None) -> bool:
+    """Since another moment than its last attempt."""
+    found = service.get(f"/train/{run}")
+    return found["started_at"] != since and (found["progress"] or {}).get("phase") == "training"
 
 
 def default(here: Place, times: int) -> None:
