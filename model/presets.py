@@ -33,6 +33,7 @@ def _convolution(filters: int, kernel_size: int = 3, strides: int = 1) -> Conv2D
 
 _NORMALIZED_RELU: tuple[Layer, ...] = (BatchNormalization(momentum=0.9), ActivationLayer(activation="relu"))
 _OUTPUT = Dense(units=CLASSES, activation="softmax")
+_HANDWRITING = Augmentation(shift=2.0, rotation=10.0, scale=0.1, shear=6.0, elastic=0.7, thickness=0.3, variants=0.2)
 
 PRESETS = {
     "tutorial": Preset(
@@ -40,17 +41,20 @@ PRESETS = {
         TrainSpec(),
     ),
     "quick": Preset(
-        "At least 98 % in the fewest seconds: relu, larger batches and a learning rate that falls along a cosine.",
+        "Nearly 99 % in some ten seconds on two cores: relu, larger batches, a learning rate that falls along a "
+        "cosine, and images that vary as people's hands do.",
         TrainSpec(
             name="quick",
             network=mlp(256, 256, activation="relu"),
             optimizer=Adam(learning_rate=CosineDecay(initial_learning_rate=0.003)),
+            augmentation=_HANDWRITING,
             batch_size=128,
-            epochs=4,
+            epochs=10,
+            validation_split=0.1,
         ),
     ),
     "convnet": Preset(
-        "A small convolutional network: about 99.3 %, in two minutes on two cores.",
+        "A small convolutional network: about 99.4 %, in some two minutes on two cores.",
         TrainSpec(
             name="convnet",
             network=(
@@ -65,8 +69,10 @@ PRESETS = {
                 _OUTPUT,
             ),
             optimizer=Adam(learning_rate=CosineDecay(initial_learning_rate=0.002)),
+            augmentation=_HANDWRITING,
             batch_size=128,
-            epochs=10,
+            epochs=12,
+            validation_split=0.1,
         ),
     ),
     "accurate": Preset(
@@ -83,10 +89,11 @@ PRESETS = {
                 _OUTPUT,
             ),
             optimizer=Adam(learning_rate=CosineDecay(initial_learning_rate=0.003, warmup_steps=200)),
-            augmentation=Augmentation(shift=2.0, rotation=10.0, scale=0.1, shear=6.0, elastic=0.7, thickness=0.3),
+            augmentation=_HANDWRITING,
             ema_momentum=0.998,
             batch_size=128,
-            epochs=14,
+            epochs=16,
+            validation_split=0.1,
         ),
     ),
     "tiny": Preset(
