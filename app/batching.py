@@ -53,6 +53,7 @@ class Batcher(Generic[Item, Result]):
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._running = 0
         self._due: asyncio.Handle | None = None
+        self._waits_for_more = False
 
     def __len__(self) -> int:
         """How many items wait."""
@@ -74,13 +75,16 @@ class Batcher(Generic[Item, Result]):
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """What the requests of this turn of the loop have put in the queue is there when the next begins."""
+        if self._due and self._waits_for_more and self._seconds_to_wait() <= 0:
+            self._due.cancel()
+            self._due = None
         if self._due is None and self._waiting and self._running < self._limits.at_once:
-            self._due = loop.call_soon(self._start, loop)
+            self._due, self._waits_for_more = loop.call_soon(self._start, loop), False
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = None
         if (wait := self._seconds_to_wait()) > 0:
-            self._due = loop.call_later(wait, self._start, loop)
+            self._due, self._waits_for_more = loop.call_later(wait, self._start, loop), True
         elif batch := self._take():
             self._on_batch(len(batch))
             items = [waiting.item for waiting in batch]

@@ -62,9 +62,10 @@ class Predictor:
         self._unusable: set[str] = set()  # each is tried, and logged, once
         self._trial: tuple[Trial, _Served] | None = None
         self._comparisons: set[asyncio.Task[None]] = set()
-        self._lock = threading.Lock()
+        self._warming = threading.RLock()  # one model at a time; a refresh warms some itself
         cores = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(2 * cores, "predict")
+        self._warmer = ThreadPoolExecutor(1, "warm")  # whoever waits for a model holds no other's thread
         preparing = Limits(PREPARED_TOGETHER, 0.0, settings.max_waiting_images, at_once=cores)
         self._drawings: Batcher[Drawing, Ink] = Batcher(prepared, preparing, self._pool)
         self._numbers: Batcher[Drawing, list[Segment]] = Batcher(segmented, preparing._replace(batch=1), self._pool)
@@ -106,13 +107,13 @@ class Predictor:
         elif model in (None, DEFAULT):
             answers = await self._served_default().answer(images, deadline)
         else:
-            answers = await (await asyncio.to_thread(self._served, model)).answer(images, deadline)
+            answers = await (await self._named(model)).answer(images, deadline)
         self._metrics.answered(map(max, answers.probabilities))
         return answers
 
     def candidate_counts(self) -> Counts:
         """What the candidate has done in every process; in a thread."""
-        with self._lock:
+        with self._warming:
             self._save_counts()
         return self._registry.candidate_counts()
 
@@ -143,7 +144,7 @@ class Predictor:
 
     def refresh(self) -> None:
         """Makes the registry's default the one that answers; the old one answers until the new one is warm."""
-        with self._lock:
+        with self._warming:
             self._refresh_default()
             self._refresh_candidate()
 
@@ -209,18 +210,29 @@ class Predictor:
         if name is None or name == DEFAULT:
             return self._served_default()
         model = self._registry.model(name).id
+        return self._recall(model) or self._warm(model)
+
+    async def _named(self, name: str) -> _Served:
+        """As `_served`: what is warm answers at once, whatever is being warmed meanwhile."""
+        model = (await asyncio.to_thread(self._registry.model, name)).id
+        warm = self._recall(model)
+        return warm or await asyncio.get_running_loop().run_in_executor(self._warmer, self._warm, model)
+
+    def _recall(self, model: str) -> _Served | None:
         if self._default and self._default.model.id == model:
             return self._default
-        with self._lock:
-            return self._warm(model)
+        with suppress(KeyError):
+            self._warm_models.move_to_end(model)
+        return self._warm_models.get(model)
 
     def _warm(self, model: str) -> _Served:
-        if model not in self._warm_models:
-            self._warm_models[model] = self._load(model)
-        self._warm_models.move_to_end(model)
-        while len(self._warm_models) > WARM_MODELS:
-            self._warm_models.popitem(last=False)
-        return self._warm_models[model]
+        with self._warming:
+            if warm := self._recall(model):
+                return warm
+            served = self._warm_models[model] = self._load(model)
+            while len(self._warm_models) > WARM_MODELS:
+                self._warm_models.popitem(last=False)
+            return served
 
     def _load(self, model: str) -> _Served:
         settings = self._settings
@@ -233,8 +245,5 @@ class Predictor:
         return _Served(warm, Batcher(warm.answer, limits, self._pool, seconds=warm.seconds, on_batch=on_batch))
 
     def _waiting_images(self) -> int:
-        return (
-            len(self._drawings)
-            + len(self._numbers)
-            + sum(len(served.queue) for served in [*self._warm_models.values()])
-        )
+        answering = {self._default, self._trial and self._trial[1], *self._warm_models.values()} - {None}
+        return len(self._drawings) + len(self._numbers) + sum(len(served.queue) for served in answering if served)

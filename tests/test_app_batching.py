@@ -82,6 +82,21 @@ def test_a_lone_item_never_waits_and_several_wait_for_more(pool: ThreadPoolExecu
     assert alone < 0.3 <= together
 
 
+def test_a_batch_that_is_full_meanwhile_waits_no_longer(pool: ThreadPoolExecutor) -> None:
+    squares = Squares()
+
+    async def ask() -> list[list[int]]:
+        batcher = Batcher(squares, LIMITS._replace(wait_seconds=600.0), pool, seconds=quick)
+        pair = asyncio.gather(batcher.submit([1, 2], soon()))
+        await asyncio.sleep(0.05)
+        assert squares.batches == []
+        await batcher.submit([3, 4], soon())
+        return await pair
+
+    assert asyncio.run(ask()) == [[1, 4]]
+    assert squares.batches == [[1, 2, 3, 4]]
+
+
 def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room(pool: ThreadPoolExecutor) -> None:
     release = threading.Event()
 

@@ -77,6 +77,14 @@ def test_a_new_default_answers_without_a_request_being_lost(registry: Registry, 
     assert answered == sorted(answered, key=[first, second].index)
 
 
+def test_a_warm_model_answers_while_another_is_warmed(registry: Registry, pictures: list[np.ndarray]) -> None:
+    named, _ = publish(registry, "named", 0.8), publish(registry, "default", 0.9)
+    predictor = ready(registry)
+    assert asyncio.run(predictor.answer(pictures[:1], named)).model == named
+    with predictor._warming:
+        assert asyncio.run(predictor.answer(pictures[:1], named)).model == named
+
+
 def test_a_model_that_answers_nan_never_becomes_the_default(registry: Registry, pictures: list[np.ndarray]) -> None:
     good = publish(registry, "good", 0.8)
     predictor = ready(registry)
