@@ -3,69 +3,69 @@
 Where is what. A module imports only what stands above it here; tests/test_contracts.py reads this list.
 
 Everywhere
-    settings        INKLING_* environment variables
-    logs            what every process logs
-    schemas         shapes of runs, progress and errors
-    errors          the error tree
-    database        SQLite or PostgreSQL, by a URL
-    lifeline        a child process ends with its parent
+    settings            INKLING_* environment variables
+    logs                what every process logs
+    schemas             shapes of runs, progress and errors
+    errors              the error tree
+    database            SQLite or PostgreSQL, by a URL
+    lifeline            a child process ends with its parent
 
 Models
-    model_schemas   shapes of models and aliases
-    tables          their tables, as migrations/ makes them
-    checkpoints     of runs that are under way, fenced by the number of the attempt
-    aliases         default, candidate, and those that people give
-    registry        publish, list, load, rename, delete
-    comparisons     models side by side
-    scorer          a process that scores an uploaded model
-    uploads         models that come as a file
+    model_schemas       shapes of models and aliases
+    model_tables        their tables, as migrations/ makes them
+    checkpoints         of runs that are under way, fenced by the number of the attempt
+    aliases             default, candidate, and those that people give
+    registry            publish, list, load, rename, delete
+    comparisons         models side by side
+    scorer              a process that scores an uploaded model
+    uploads             models that come as a file
 
 Runs
-    runs            what both sides of the queue agree on
-    line            whose run is next, and when it may expect to start
-    statuses        the queue's words in this service's
-    feeds           one reader of a run's progress, however many watch
-    heartbeats      which workers live
-    jobs            the API's side of the queue
-    claims          the worker's side of the queue
+    run_queue           what both sides of the queue agree on
+    scheduling          whose run is next, and when it may expect to start
+    statuses            the queue's words in this service's
+    feeds               one reader of a run's progress, however many watch
+    heartbeats          which workers live
+    jobs                the API's side of the queue
+    claims              the worker's side of the queue
 
 Workers
-    devices         GPUs, and which of them a worker has
-    slots           a worker's place on its machine
-    crashes         why a trainer died
-    upkeep          signs of life, takeover, sweeping
-    trainer         the process that trains one run
-    worker          the process that claims runs and supervises their trainers
+    devices             GPUs, and which of them a worker has
+    slots               a worker's place on its machine
+    crashes             why a trainer died
+    upkeep              signs of life, takeover, sweeping
+    trainer             the process that trains one run
+    worker              the process that claims runs and supervises their trainers
 
 Predictions
-    metrics         Prometheus' counters and histograms
-    batching        what arrives together runs together
-    drawings        what is sent, before a network sees it
-    predictions     shapes of /predict
-    reading         from a request's body to drawings
-    protocol        shapes of /v2, the Open Inference Protocol
-    tensors         its tensors as arrays
-    warm            a model that needs no compilation any more
-    candidates      how often the candidate agrees with the default
-    predictor       the models that answer
-    explanations    saliency and activations
+    metrics             Prometheus' counters and histograms
+    batching            what arrives together runs together
+    drawings            what is sent, before a network sees it
+    predict_schemas     shapes of /predict
+    request_bodies      from a request's body to drawings
+    inference_schemas   shapes of /v2, the Open Inference Protocol
+    tensors             its tensors as arrays
+    warm_model          a model that needs no compilation any more
+    candidates          how often the candidate agrees with the default
+    predictor           the models that answer
+    explanations        saliency and activations
 
 API
-    problems        every error as problem+json
-    deadlines       how long a body may take to arrive
-    dependencies    what routes ask for by type
-    users           who asks, and who may
-    routes          the REST contract, one module a resource
-    main            the API process
+    problems            every error as problem+json
+    deadlines           how long a body may take to arrive
+    dependencies        what routes ask for by type
+    users               who asks, and who may
+    routes              the REST contract, one module a resource
+    main                the API process
 
 Command line
-    connection      a service over HTTP: requests and event streams
-    client          a service from Python
-    terminal        progress, tables and reports
-    commands        what every command begins with
-    local           inkling train, in this process
-    remote          the commands that talk to a service
-    supervisor      processes that are started again when they end
-    backup          both SQLite files as they were at one moment
-    cli             inkling serve, api, worker, train, …
+    connection          a service over HTTP: requests and event streams
+    client              a service from Python
+    terminal            progress, tables and reports
+    cli_base            what every command begins with
+    cli_local           inkling train, in this process
+    cli_remote          the commands that talk to a service
+    supervisor          processes that are started again when they end
+    backup              both SQLite files as they were at one moment
+    cli                 inkling serve, api, worker, train, …
 """

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from app import tables
+from app import model_tables
 from app.database import Database, Listener
 from app.errors import AliasNotFoundError, CandidateError, ModelNotFoundError, ReservedAliasError
 from app.model_schemas import AliasInfo
@@ -23,7 +23,7 @@ RESERVED = {  # how else to set them
 _MODEL_ID = re.compile(r"[0-9a-f]{12}")
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
-_models, _aliases = tables.models, tables.aliases
+_models, _aliases = model_tables.models, model_tables.aliases
 _alias_columns = [_aliases.c[name] for name in AliasInfo.model_fields]
 _candidate_columns = (_aliases.c.model, _aliases.c.share, _aliases.c.shadow)
 

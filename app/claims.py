@@ -11,7 +11,7 @@ from dbos import DBOS, _core
 from dbos._dbos import _get_dbos_instance
 
 from app.database import RETRY_SECONDS, UNAVAILABLE, queue_url
-from app.runs import (
+from app.run_queue import (
     APPLICATION_VERSION,
     MAX_ATTEMPTS,
     QUEUE,

@@ -1,4 +1,4 @@
-"""inkling serve | api | worker | backup | restore | train | data: the command line; `app.remote` has the rest of it."""
+"""inkling serve | api | worker | backup | restore | train | data: the command line; the rest is in `app.cli_remote`."""
 
 import json
 import os
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from app import remote
-from app.commands import fail, read_settings
+from app import cli_remote
+from app.cli_base import fail, read_settings
 from app.devices import gpus, places
 from app.settings import Settings
 from app.supervisor import Program, supervise
@@ -28,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(remote.commands)
+app.add_typer(cli_remote.commands)
 
 
 def main() -> None:
@@ -137,13 +137,13 @@ def train(
     if on_service or url:
         if checkpoint:
             fail("--checkpoint: a service keeps its own")
-        remote.train({"preset": preset, **_read_json(spec)}, url or os.environ.get("INKLING_URL"), output)
+        cli_remote.train({"preset": preset, **_read_json(spec)}, url or os.environ.get("INKLING_URL"), output)
     else:
         _train_here(_read_spec(spec, preset), output or Path("model.safetensors"), checkpoint, checkpoint_seconds)
 
 
 def _train_here(spec: "TrainSpec", output: Path, checkpoint: Path | None, checkpoint_seconds: float | None) -> None:
-    from app.local import train as train_here
+    from app.cli_local import train as train_here
     from model.checkpoint import CheckpointError
     from model.data import DataUnavailableError
     from model.losses import DivergedError

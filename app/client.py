@@ -35,7 +35,7 @@ from app.model_schemas import (
     Order,
     Sort,
 )
-from app.predictions import NumberPrediction, Prediction, PredictionList
+from app.predict_schemas import NumberPrediction, Prediction, PredictionList
 from app.schemas import DryRun, PresetInfo, PresetList, Progress, Run, RunEnd, RunList, RunSummary
 from model.reports import EpochReport
 

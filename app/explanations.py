@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import DeadlineError, InvalidInputError
-from app.predictions import Fields, LayerActivations
-from app.warm import WarmModel
+from app.predict_schemas import Fields, LayerActivations
+from app.warm_model import WarmModel
 from model.explain import MAX_CHANNELS, MAX_UNITS, LayerOutput, activations, saliency
 from model.spec import TrainSpec
 from model.spec_layers import Dropout, Flatten, Shape, layer_shapes

@@ -19,9 +19,8 @@ from app.database import UNAVAILABLE, Database, persisting, queue_url
 from app.errors import QueueFullError, RunActiveError, RunEndedError, RunNotFoundError, TooManyRunsError
 from app.feeds import Feeds
 from app.heartbeats import Heartbeats
-from app.line import Place, Priority, expected_waits, next_rank
 from app.registry import Registry
-from app.runs import (
+from app.run_queue import (
     APPLICATION_VERSION,
     QUEUE,
     SNAPSHOT,
@@ -33,6 +32,7 @@ from app.runs import (
     empty_snapshot,
     prepare,
 )
+from app.scheduling import Place, Priority, expected_waits, next_rank
 from app.schemas import Run, RunEnd, RunList, RunState, RunSummary
 from app.settings import Settings
 from app.statuses import ACTIVE, CUT_SHORT, NOBODY, Line, count_by_state, end_of, line_of, state_of, summary

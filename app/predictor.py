@@ -23,7 +23,7 @@ from app.errors import BusyError, DeadlineError, NoModelError, UnusableModelErro
 from app.metrics import Metrics
 from app.registry import Registry
 from app.settings import Settings
-from app.warm import WarmModel
+from app.warm_model import WarmModel
 from model.checkpoint import CheckpointError
 from model.segmentation import Segment
 
@@ -215,8 +215,9 @@ class Predictor:
     async def _named(self, name: str) -> _Served:
         """As `_served`: what is warm answers at once, whatever is being warmed meanwhile."""
         model = (await asyncio.to_thread(self._registry.model, name)).id
-        warm = self._recall(model)
-        return warm or await asyncio.get_running_loop().run_in_executor(self._warmer, self._warm, model)
+        if warm := self._recall(model):
+            return warm
+        return await asyncio.get_running_loop().run_in_executor(self._warmer, self._warm, model)
 
     def _recall(self, model: str) -> _Served | None:
         if self._default and self._default.model.id == model:

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app import tables
+from app import model_tables
 from app.aliases import Aliases, follow_the_best, resolve
 from app.checkpoints import end_attempt, require_attempt
 from app.errors import ModelInUseError, ModelNotFoundError, UnusableModelError
@@ -24,7 +24,7 @@ from model.spec import TrainSpec
 
 ENOUGH_VALIDATION_IMAGES = 5_000  # fewer tell models apart by luck
 
-_models, _aliases = tables.models, tables.aliases
+_models, _aliases = model_tables.models, model_tables.aliases
 
 
 class Registry(Aliases):

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from dbos import WorkflowStatus
 
-from app.line import Place, in_order
-from app.runs import MAX_ATTEMPTS, WORKFLOW
+from app.run_queue import MAX_ATTEMPTS, WORKFLOW
+from app.scheduling import Place, in_order
 from app.schemas import RunEnd, RunState
 from model.spec import TrainSpec
 

@@ -16,8 +16,8 @@ from pydantic import FailFast, Strict, TypeAdapter, ValidationError
 
 from app.drawings import Drawing, decoded
 from app.errors import InvalidInputError
-from app.protocol import BinaryData, InferRequest, InputTensor, OutputTensor, OutputType
-from app.reading import invalid_body
+from app.inference_schemas import BinaryData, InferRequest, InputTensor, OutputTensor, OutputType
+from app.request_bodies import invalid_body
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 IMAGE_SHAPES = ((28, 28), (784,), (1, 28, 28))

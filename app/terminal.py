@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.model_schemas import LeaderboardEntry, ModelEvaluation, ModelInfo
-from app.predictions import Prediction
+from app.predict_schemas import Prediction
 from app.schemas import RunSummary
 from model.reports import EpochReport, StepReport
 

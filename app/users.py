@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Request
 
 from app.dependencies import SettingsDep
 from app.errors import ForbiddenError, UnauthorizedError
-from app.line import Priority
+from app.scheduling import Priority
 from app.settings import Settings
 
 

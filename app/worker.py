@@ -23,7 +23,7 @@ from app.database import UNAVAILABLE, Database, persisting, retrying
 from app.devices import Device
 from app.heartbeats import Heartbeats
 from app.lifeline import STOPPED, SUPERSEDED, end_with_parent
-from app.runs import prepare
+from app.run_queue import prepare
 from app.schemas import RunEnd, RunState, WorkerInfo
 from app.settings import Settings
 from app.slots import Slot, claim_slot

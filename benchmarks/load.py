@@ -29,7 +29,7 @@ import httpx
 from dbos import DBOSClient
 
 from app.database import queue_url
-from app.runs import STREAM
+from app.run_queue import STREAM
 from app.settings import Settings
 
 TINY = {

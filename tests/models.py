@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from app.backup import back_up, restore
 from app.database import Database
+from app.model_tables import aliases, models
 from app.settings import Settings
-from app.tables import aliases, models
 from tests.processes import serving
 
 FIRST_RUN = "first-0"

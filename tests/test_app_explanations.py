@@ -11,7 +11,7 @@ import pytest
 
 from app.errors import InvalidInputError
 from app.explanations import MAX_ACTIVATIONS, MAX_EXPLAINED_IMAGES, explain
-from app.warm import WarmModel
+from app.warm_model import WarmModel
 from model import network as net
 from model.checkpoint import to_bytes
 from model.explain import MAX_CHANNELS

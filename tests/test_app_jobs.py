@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from app.checkpoints import Checkpoints
 from app.database import Database
 from app.jobs import Jobs
-from app.line import Priority
 from app.registry import Registry
+from app.scheduling import Priority
 from app.schemas import RunState
 from app.settings import Settings
 from model.checkpoint import to_bytes

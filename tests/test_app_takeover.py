@@ -15,7 +15,7 @@ import pytest
 
 from app.checkpoints import Checkpoints
 from app.database import Database
-from app.runs import MAX_ATTEMPTS
+from app.run_queue import MAX_ATTEMPTS
 from tests.models import FIRST_RUN
 from tests.postgresql import Postgresql
 from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, serving, told_of, wait_for, working

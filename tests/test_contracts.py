@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 FIELDS = ("description", "examples")
 DATABASE_URL = "INKLING_DATABASE_URL"
 # They alone speak to DBOS.
-QUEUE = {"app.claims", "app.jobs", "app.runs", "app.statuses"}
+QUEUE = {"app.claims", "app.jobs", "app.run_queue", "app.statuses"}
 
 
 def imports(path: Path) -> set[str]:

@@ -16,8 +16,7 @@ from app.aliases import DEFAULT
 from app.dependencies import ModelName, PredictorDep, RegistryDep, SettingsDep
 from app.drawings import Drawing
 from app.errors import MediaTypeError, NotFoundError, describe
-from app.predictor import Answers, Predictor
-from app.protocol import (
+from app.inference_schemas import (
     INPUTS,
     OUTPUTS,
     InferRequest,
@@ -29,6 +28,7 @@ from app.protocol import (
     ServerReady,
     request_schema,
 )
+from app.predictor import Answers, Predictor
 from app.schemas import MODEL_ID
 from app.tensors import HEADER_LENGTH, read_images, read_request, write_outputs
 

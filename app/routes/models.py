@@ -9,7 +9,7 @@ from app.comparisons import compare
 from app.dependencies import ModelName, RegistryDep, UploadsDep
 from app.errors import describe
 from app.model_schemas import LABEL, ONE_LINE, ModelChange, ModelComparison, ModelInfo, ModelList, Order, Sort
-from app.reading import media_type_of, unexpected_type
+from app.request_bodies import media_type_of, unexpected_type
 from app.schemas import MODEL_ID, PresetInfo, PresetList
 from app.uploads import MAX_UPLOAD_BYTES
 from app.users import UserDep

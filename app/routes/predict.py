@@ -15,9 +15,9 @@ from starlette.types import Receive, Scope, Send
 from app.drawings import Drawing
 from app.errors import InvalidInputError, describe
 from app.explanations import MAX_EXPLAINED_IMAGES, explain
-from app.predictions import Fields, NumberPrediction, Prediction, PredictionList, PredictRequest
+from app.predict_schemas import Fields, NumberPrediction, Prediction, PredictionList, PredictRequest
 from app.predictor import Predictor
-from app.reading import IMAGE_TYPES, read_drawings
+from app.request_bodies import IMAGE_TYPES, read_drawings
 from app.schemas import MODEL_ID
 from app.settings import Settings
 

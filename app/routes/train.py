@@ -12,7 +12,7 @@ from app.dependencies import ExistingRun, JobsDep, RunId, SettingsDep
 from app.errors import describe
 from app.feeds import EventStream
 from app.jobs import Jobs, run_id_of
-from app.line import Priority
+from app.scheduling import Priority
 from app.schemas import DryRun, LayerSummary, Run, RunList
 from app.users import UserDep, may_change, require_priority
 from model.data import TRAIN_EXAMPLES, examples_left

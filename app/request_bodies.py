@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 
 from app.drawings import Drawing, decoded
 from app.errors import InvalidInputError, MediaTypeError
-from app.predictions import PredictRequest
+from app.predict_schemas import PredictRequest
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
 SMALL_BODY_BYTES = 16_384  # so much JSON is read sooner than a thread is woken

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from app.commands import fail, read_settings
+from app.cli_base import fail, read_settings
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

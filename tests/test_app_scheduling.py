@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from app.line import Place, Priority, expected_waits, in_order, next_rank
+from app.scheduling import Place, Priority, expected_waits, in_order, next_rank
 
 
 class Queue:
