@@ -55,8 +55,9 @@ def _last(dataset: Dataset) -> Dataset:
 
 
 def _temperature(parameters: net.NetworkParameters, spec: TrainSpec, held_out: Dataset) -> float:
-    chances = net.probabilities(jnp.asarray(logits_of(parameters, held_out, spec)), spec=spec)
-    return best_temperature(np.log(np.maximum(np.asarray(chances, np.float64), LEAST_PROBABILITY)), held_out.labels)
+    probabilities = net.probabilities(jnp.asarray(logits_of(parameters, held_out, spec)), spec=spec)
+    log_probabilities = np.log(np.maximum(np.asarray(probabilities, np.float64), LEAST_PROBABILITY))
+    return best_temperature(log_probabilities, held_out.labels)
 
 
 def best_temperature(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> float:

@@ -16,8 +16,7 @@ from PIL import Image
 
 from model import network as net
 from model.data import Dataset
-from model.inference import Confidence
-from model.inference import probabilities as calibrated
+from model.inference import Confidence, calibrated_probabilities
 from model.losses import DivergedError, correct_per_example, label_ranks, loss_per_example
 from model.scores import Calibration, CalibrationBin, DigitScores, Evaluation, HardImage, MeanScores
 from model.spec import TrainSpec, top_k
@@ -39,15 +38,15 @@ def evaluate(
     logits = logits_of(parameters, dataset, spec)
     losses, correct = _score(logits, dataset, spec)
     temperature = confidence.temperature if confidence else 1.0
-    chances = np.asarray(calibrated(jnp.asarray(logits), temperature, spec=spec))  # [N, C]
-    matrix = confusion_matrix(dataset.labels, chances.argmax(axis=1))
+    probabilities = np.asarray(calibrated_probabilities(jnp.asarray(logits), temperature, spec=spec))  # [N, C]
+    matrix = confusion_matrix(dataset.labels, probabilities.argmax(axis=1))
     return Evaluation(
         loss=float(losses.mean()),
         accuracy=float(correct.mean()),
         per_class=per_class(matrix),
         confusion_matrix=matrix.tolist(),
-        calibration=calibration(chances.max(axis=1), correct),
-        hardest=_hardest(losses, chances, dataset),
+        calibration=calibration(probabilities.max(axis=1), correct),
+        hardest=_hardest(losses, probabilities, dataset),
     )
 
 
@@ -130,13 +129,13 @@ def _score(
     return np.asarray(losses, np.float64), np.asarray(correct)
 
 
-def _hardest(losses: NDArray[np.float64], chances: NDArray[np.float32], dataset: Dataset) -> list[HardImage]:
+def _hardest(losses: NDArray[np.float64], probabilities: NDArray[np.float32], dataset: Dataset) -> list[HardImage]:
     return [
         HardImage(
             index=index,
             label=int(dataset.labels[index]),
-            digit=int(chances[index].argmax()),
-            confidence=float(chances[index].max()),
+            digit=int(probabilities[index].argmax()),
+            confidence=float(probabilities[index].max()),
             image=_png_data_url(dataset.images[index]),
         )
         for index in np.argsort(-losses, kind="stable")[:HARDEST].tolist()

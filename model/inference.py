@@ -74,17 +74,18 @@ def answer(
     """
     logits = net.apply(parameters, images, network=spec.network)
     if confidence is None:
-        chances = net.probabilities(logits, spec=spec)
-        return chances, jnp.max(chances, axis=-1)
-    chances = probabilities(logits, confidence.temperature, spec=spec)
-    return chances, digit_scores(signs(logits, images, confidence.temperature, confidence.gaussians), confidence.scale)
+        probabilities = net.probabilities(logits, spec=spec)
+        return probabilities, jnp.max(probabilities, axis=-1)
+    probabilities = calibrated_probabilities(logits, confidence.temperature, spec=spec)
+    seen = signs(logits, images, confidence.temperature, confidence.gaussians)
+    return probabilities, digit_scores(seen, confidence.scale)
 
 
-def probabilities(logits: Array, temperature: float | Array, *, spec: TrainSpec) -> Array:
+def calibrated_probabilities(logits: Array, temperature: float | Array, *, spec: TrainSpec) -> Array:
     """softmax(log p / temperature) of the network's probabilities p, which is softmax(logits / temperature) where they
     are a softmax (Guo et al. 2017, section 4.2). [B, C] float32."""
-    chances = net.probabilities(logits, spec=spec)
-    return jax.nn.softmax(jnp.log(jnp.maximum(chances, LEAST_PROBABILITY)) / temperature)
+    probabilities = net.probabilities(logits, spec=spec)
+    return jax.nn.softmax(jnp.log(jnp.maximum(probabilities, LEAST_PROBABILITY)) / temperature)
 
 
 def signs(logits: Array, images: Array, temperature: float | Array, gaussians: Gaussians) -> Signs:

@@ -20,9 +20,9 @@ from model.inference import (
     Gaussians,
     Signs,
     answer,
+    calibrated_probabilities,
     digit_scores,
     energy,
-    probabilities,
     signs,
 )
 from model.presets import PRESETS
@@ -44,8 +44,8 @@ class Served(NamedTuple):
     confidence: Confidence
 
     def answer(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        chances, scores = ANSWER(self.parameters, self.confidence, images)
-        return np.asarray(chances), np.asarray(scores)
+        probabilities, scores = ANSWER(self.parameters, self.confidence, images)
+        return np.asarray(probabilities), np.asarray(scores)
 
 
 ANSWER = jax.jit(partial(answer, spec=SPEC))
@@ -69,14 +69,16 @@ def served(parameters: net.NetworkParameters, mnist: Mnist) -> Served:
 def test_a_temperature_divides_the_logits_of_a_softmax(temperature: float) -> None:
     scaled = np.exp(LOGITS / temperature)
     expected = scaled / scaled.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(probabilities(jnp.asarray(LOGITS), temperature, spec=SPEC), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        calibrated_probabilities(jnp.asarray(LOGITS), temperature, spec=SPEC), expected, atol=1e-6
+    )
 
 
 def test_outputs_that_are_no_softmax_keep_their_order_and_sum_to_one() -> None:
     network = [FLATTEN, {"type": "dense", "units": 10, "activation": "sigmoid"}]
     spec = TrainSpec.model_validate({"network": network, "loss": "mean_squared_error"})
     logits = jnp.linspace(-200.0, 3.0, 10)[None]
-    plain, softer = (np.asarray(probabilities(logits, temperature, spec=spec)) for temperature in (1.0, 3.0))
+    plain, softer = (np.asarray(calibrated_probabilities(logits, temperature, spec=spec)) for temperature in (1.0, 3.0))
     np.testing.assert_allclose(plain, net.probabilities(logits, spec=spec), atol=1e-6)
     assert softer.sum() == pytest.approx(1, abs=1e-6)
     assert softer.argmax() == 9 and softer.max() < plain.max()
@@ -122,16 +124,16 @@ def test_a_digit_passes_the_threshold_and_has_no_better_rival() -> None:
 def test_a_model_without_confidence_refuses_nothing() -> None:
     parameters = net.init(jax.random.key(0), SPEC.network)
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28)).astype(np.uint8)
-    chances, scores = answer(parameters, None, jnp.asarray(images), spec=SPEC)
-    np.testing.assert_array_equal(scores, np.asarray(chances).max(axis=1))
+    probabilities, scores = answer(parameters, None, jnp.asarray(images), spec=SPEC)
+    np.testing.assert_array_equal(scores, np.asarray(probabilities).max(axis=1))
 
 
 def test_an_image_is_answered_alone_as_in_any_batch(served: Served, mnist: Mnist) -> None:
     images = mnist.test.images[:64]
-    chances, scores = served.answer(images)
+    probabilities, scores = served.answer(images)
     for size in (1, 4, 16):
-        few_chances, few_scores = served.answer(images[:size])
-        np.testing.assert_allclose(few_chances, chances[:size], atol=1e-6)
+        few_probabilities, few_scores = served.answer(images[:size])
+        np.testing.assert_allclose(few_probabilities, probabilities[:size], atol=1e-6)
         np.testing.assert_allclose(few_scores, scores[:size], atol=2e-5)
     others = np.concatenate([images[:1], mnist.test.images[1000:1063]])
     assert served.answer(others)[1][0] == scores[0]
@@ -144,9 +146,9 @@ def test_equal_trainings_are_finished_to_equal_bytes(
 
 
 def test_the_report_is_of_the_confidence_that_is_served(served: Served, mnist: Mnist) -> None:
-    chances, scores = served.answer(mnist.test.images)
+    probabilities, scores = served.answer(mnist.test.images)
     hardest = served.made.evaluation.hardest[0]
-    assert hardest.confidence == pytest.approx(float(chances[hardest.index].max()), abs=1e-6)
+    assert hardest.confidence == pytest.approx(float(probabilities[hardest.index].max()), abs=1e-6)
     assert served.made.evaluation.calibration.expected_calibration_error <= 0.01
     assert (scores < 0).mean() <= 0.02
 
@@ -163,8 +165,8 @@ def test_a_network_that_answers_all_alike_has_a_finite_score(mnist: Mnist) -> No
     few = Dataset(mnist.train.images[:500], mnist.train.labels[:500])
     parameters = jax.tree.map(jnp.zeros_like, net.init(jax.random.key(0), SPEC.network))
     confidence = fit_confidence(parameters, SPEC, few)
-    chances, scores = ANSWER(parameters, confidence, few.images)
-    np.testing.assert_allclose(chances, 0.1, atol=1e-6)
+    probabilities, scores = ANSWER(parameters, confidence, few.images)
+    np.testing.assert_allclose(probabilities, 0.1, atol=1e-6)
     assert np.isfinite(scores).all()
 
 
