@@ -108,10 +108,11 @@ PRESETS = {
                 *(Flatten(), Dropout(rate=0.1), _OUTPUT),
             ),
             optimizer=Adam(learning_rate=CosineDecay(initial_learning_rate=0.01, warmup_steps=200)),
-            augmentation=Augmentation(shift=2.0, rotation=12.0, scale=0.12, shear=8.0, elastic=1.0),
+            augmentation=_HANDWRITING,
             ema_momentum=0.995,
             batch_size=128,
-            epochs=12,
+            epochs=14,
+            validation_split=0.1,
         ),
     ),
 }

@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.registry import ENOUGH_VALIDATION_IMAGES
+from model.confidence import ENOUGH_HELD_OUT
+from model.data import examples_left
 from model.network import parameter_count
 from model.presets import PRESETS, TrainRequest
 from model.spec import CategoricalCrossentropy, TrainSpec
@@ -50,6 +53,12 @@ def test_a_preset_supplies_what_is_not_given() -> None:
 
 def test_the_tiny_preset_has_fewer_than_ten_thousand_parameters() -> None:
     assert sum(shape.parameters for shape in layer_shapes(PRESETS["tiny"].spec.network)) < 10_000
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "tutorial"])
+def test_what_is_served_holds_out_enough_to_fit_a_temperature_and_to_be_judged_by(preset: str) -> None:
+    held_out = 60_000 - examples_left(60_000, PRESETS[preset].spec.validation_split)
+    assert held_out >= max(ENOUGH_HELD_OUT, ENOUGH_VALIDATION_IMAGES)
 
 
 @pytest.mark.parametrize(
