@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from app import model_tables
 from app.database import Database, Listener
 from app.errors import AliasNotFoundError, CandidateError, ModelNotFoundError, ReservedAliasError
-from app.model_schemas import AliasInfo
+from app.model_schemas import MODEL_NAME, AliasInfo
 
 DEFAULT = "default"
 CANDIDATE = "candidate"
@@ -21,7 +21,6 @@ RESERVED = {  # how else to set them
     "compare": "GET /models/compare",
 }
 _MODEL_ID = re.compile(r"[0-9a-f]{12}")
-_NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 _models, _aliases = model_tables.models, model_tables.aliases
 _alias_columns = [_aliases.c[name] for name in AliasInfo.model_fields]
@@ -146,7 +145,7 @@ def require_free(alias: str) -> None:
 def resolve(connection: sa.Connection, name: str) -> str:
     """The id that an id or an alias stands for. Raises ModelNotFoundError."""
     model = None
-    if _NAME.fullmatch(name):  # no other can be there, and PostgreSQL takes no NUL
+    if re.fullmatch(MODEL_NAME, name):  # no other can be there, and PostgreSQL takes no NUL
         of_alias = sa.select(_aliases.c.model).where(_aliases.c.name == name)
         model = connection.scalar(of_alias) or connection.scalar(sa.select(_models.c.id).where(_models.c.id == name))
     if model is None:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InklingError, InvalidInputError, TooLargeError
-from model.drawing import DrawingError, ImageTooLargeError, from_image, from_pixels
+from model.decoding import DrawingError, ImageTooLargeError
+from model.drawing import from_image, from_pixels
 from model.segmentation import Segment, segment, segment_pixels
 
 SMALL_PIXELS = 28 * 28  # so few are prepared sooner than a thread is woken

@@ -7,11 +7,11 @@ from pydantic import Field, JsonValue, model_validator
 
 from app.schemas import MODEL_ID, RUN_ID, Wire
 from model.scores import Evaluation
+from model.spec import LABEL
 
 DESCRIPTION = "Trained on the pens of room 12; reads crossed sevens."
 MODEL_NAME = r"^[0-9A-Za-z_-]{1,64}$"  # an id or an alias
 ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
-LABEL = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"  # as a spec's name is
 ALIAS_NAME = r"^[a-z][a-z0-9-]{0,31}$"
 
 Sort = Literal["created_at", "name", "accuracy", "loss", "parameters"]

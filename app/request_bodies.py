@@ -1,7 +1,8 @@
 """From the body of a request to drawings, in every form that they may be sent."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from fastapi import Request
@@ -18,6 +19,8 @@ from app.predict_schemas import PredictRequest
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
 SMALL_BODY_BYTES = 16_384  # so much JSON is read sooner than a thread is woken
 
+Parsed = TypeVar("Parsed")
+
 
 async def read_drawings(request: Request) -> list[Drawing]:
     """At least one drawing; several only from JSON's `images`."""
@@ -27,10 +30,14 @@ async def read_drawings(request: Request) -> list[Drawing]:
     if media_type in IMAGE_TYPES:
         return [Drawing(await request.body(), ("body", "image"))]
     if media_type == "application/json":
-        body = await request.body()
-        return _read_json(body) if len(body) <= SMALL_BODY_BYTES else await asyncio.to_thread(_read_json, body)
+        return await parsed(_read_json, await request.body())
     accepted = ", ".join(("multipart/form-data", *IMAGE_TYPES, "application/json"))
     raise unexpected_type(media_type, f"one of {accepted}")
+
+
+async def parsed(parse: Callable[[bytes], Parsed], body: bytes) -> Parsed:
+    """What a JSON body says; a large one is read in a thread, so that it holds up nobody."""
+    return parse(body) if len(body) <= SMALL_BODY_BYTES else await asyncio.to_thread(parse, body)
 
 
 def media_type_of(request: Request) -> str:

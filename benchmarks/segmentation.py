@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ImageOps
 from recognition import Drawing, draw_on, load
 
-from model.drawing import DrawingError
+from model.decoding import DrawingError
 from model.segmentation import segment
 
 HEIGHT = 200  # px

@@ -13,28 +13,12 @@ from PIL import Image
 from scipy import ndimage  # type: ignore[import-untyped]
 
 from model.decoding import (
-    MAX_IMAGE_PIXELS,
-    MAX_IMAGE_SIDE,
     BlankDrawingError,
-    DrawingError,
-    ImageTooLargeError,
-    UnreadableImageError,
     decode,
     gray_levels,
 )
 from model.ink import ink_of
 from model.paper import Levels
-
-__all__ = [
-    "MAX_IMAGE_PIXELS",
-    "MAX_IMAGE_SIDE",
-    "BlankDrawingError",
-    "DrawingError",
-    "ImageTooLargeError",
-    "UnreadableImageError",
-    "from_image",
-    "from_pixels",
-]
 
 FORM_SIDE = 28
 FORM_CENTRE = 14

@@ -16,6 +16,7 @@ from model.spec_optimizers import Adam, Optimizer
 
 MAX_BATCH_SIZE = 10_000
 MAX_EPOCHS = 1_000
+LABEL = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"  # printable, on one line, not only spaces
 
 ClassWeight = Annotated[float, Field(ge=0.0, le=1_000.0)]
 LossName = Literal[
@@ -89,7 +90,7 @@ class TrainSpec(Spec):
         "tutorial",
         min_length=1,
         max_length=100,
-        pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$",
+        pattern=LABEL,
         description="A label for people; printable, on one line",
         examples=["two hidden layers"],
     )

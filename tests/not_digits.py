@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from model.drawing import BlankDrawingError, from_pixels
+from model.decoding import BlankDrawingError
+from model.drawing import from_pixels
 
 SIDE = 280  # px
 SUPERSAMPLING = 2

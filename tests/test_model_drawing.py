@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageDraw, ImageOps
 
 from model.data import Mnist
-from model.drawing import (
+from model.decoding import (
     MAX_IMAGE_PIXELS,
     MAX_IMAGE_SIDE,
     BlankDrawingError,
     DrawingError,
     ImageTooLargeError,
     UnreadableImageError,
-    from_image,
-    from_pixels,
 )
+from model.drawing import from_image, from_pixels
 from tests.drawings import draw
 
 Pixels = NDArray[np.uint8]

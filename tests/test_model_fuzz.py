@@ -22,7 +22,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.drawing import DrawingError, from_image, from_pixels
+from model.decoding import DrawingError
+from model.drawing import from_image, from_pixels
 from tests.drawings import draw
 
 EXAMPLES = int(os.environ.get("INKLING_FUZZ_EXAMPLES", "0"))

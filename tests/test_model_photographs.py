@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from model.drawing import BlankDrawingError, from_image, from_pixels
+from model.decoding import BlankDrawingError
+from model.drawing import from_image, from_pixels
 from tests.drawings import LIGHTS, PENS, draw, encoded, photographed
 
 Pixels = NDArray[np.uint8]

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageDraw, ImageOps
 
 from model.data import Mnist
-from model.drawing import BlankDrawingError, DrawingError, UnreadableImageError, from_image
+from model.decoding import BlankDrawingError, DrawingError, UnreadableImageError
+from model.drawing import from_image
 from model.segmentation import MAX_DIGITS, TooManyDigitsError, segment, segment_pixels
 from tests.drawings import draw, encoded, photographed
 

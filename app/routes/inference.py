@@ -3,7 +3,6 @@
 A model's name is an id or an alias; its one version is the id of the model that answers by that name.
 """
 
-import asyncio
 from importlib.metadata import version as version_of
 from typing import Annotated, Any, NamedTuple
 
@@ -29,10 +28,9 @@ from app.inference_schemas import (
     request_schema,
 )
 from app.predictor import Answers, Predictor
+from app.request_bodies import parsed
 from app.schemas import MODEL_ID
 from app.tensors import HEADER_LENGTH, read_images, read_request, write_outputs
-
-SMALL_BODY_BYTES = 16_384  # so much is read sooner than a thread is woken
 
 router = APIRouter(prefix="/v2", tags=["inference"])
 
@@ -87,15 +85,12 @@ async def _question(
     deadline = predictor.deadline()
     if request.headers.get("content-encoding", "identity") != "identity":
         raise MediaTypeError("a compressed body is not taken here", "header", "content-encoding")
-    body = await request.body()
-    if len(body) <= SMALL_BODY_BYTES:
-        return _read(body, header_length, settings.max_images, deadline)
-    return await asyncio.to_thread(_read, body, header_length, settings.max_images, deadline)
 
+    def read(body: bytes) -> Question:
+        asked, binary = read_request(body, header_length)
+        return Question(asked, read_images(asked.inputs[0], binary, max_images=settings.max_images), deadline)
 
-def _read(body: bytes, header_length: int | None, max_images: int, deadline: float) -> Question:
-    request, binary = read_request(body, header_length)
-    return Question(request, read_images(request.inputs[0], binary, max_images=max_images), deadline)
+    return await parsed(read, await request.body())
 
 
 Latest = Annotated[Target, Depends(_latest)]

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Query, Request, Response
 from app.comparisons import compare
 from app.dependencies import ModelName, RegistryDep, UploadsDep
 from app.errors import describe
-from app.model_schemas import LABEL, ONE_LINE, ModelChange, ModelComparison, ModelInfo, ModelList, Order, Sort
+from app.model_schemas import ONE_LINE, ModelChange, ModelComparison, ModelInfo, ModelList, Order, Sort
 from app.request_bodies import media_type_of, unexpected_type
 from app.schemas import MODEL_ID, PresetInfo, PresetList
 from app.uploads import MAX_UPLOAD_BYTES
 from app.users import UserDep
 from model.presets import PRESETS
+from model.spec import LABEL
 
 MAX_CHANGE_BYTES = 20_000  # 2,000 characters, each of them escaped
 FILE_TYPE = "application/octet-stream"
