@@ -41,15 +41,17 @@ class Checkpoints:
                 raise SupersededError(run, attempt)
 
     def load(self, run: str) -> bytes | None:
+        """The run's newest checkpoint, as `model.resume` wrote it; None before the first."""
         with self._database.reading() as connection:
             return connection.scalar(sa.select(_checkpoints.c.data).where(_checkpoints.c.run == run))
 
     def runs(self) -> list[str]:
+        """Every run that an attempt or a checkpoint is kept of."""
         with self._database.reading() as connection:
             return list(connection.scalars(sa.select(_checkpoints.c.run)))
 
     def delete(self, run: str, attempt: int | None = None) -> None:
-        """Of an attempt that has ended, or without one, of a run that has. A newer attempt's stays as it is."""
+        """Deletes an ended attempt's checkpoint, or an ended run's where none is named; a newer attempt's stays."""
         with self._database.writing() as connection:
             connection.execute(_checkpoints.delete().where(*_of(run, attempt)))
 

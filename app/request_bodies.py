@@ -41,7 +41,7 @@ async def parsed(parse: Callable[[bytes], Parsed], body: bytes) -> Parsed:
 
 
 def media_type_of(request: Request) -> str:
-    """Of its body; empty where it says none."""
+    """The media type of the request's body; empty where it names none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 

@@ -169,12 +169,12 @@ def _larger(one: Array, other: Array) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _max_of_tiles(x: Array, side: int) -> Array:
-    """Of windows that do not overlap: [B, H, W, C] -> [B, H // K, W // K, C]."""
+    """The largest number of each window, where windows do not overlap: [B, H, W, C] -> [B, H // K, W // K, C]."""
     return _max_forward(x, side)[0]
 
 
 def _max_forward(x: Array, side: int) -> tuple[Array, tuple[Array, Array]]:
-    """And which pixel of its window is the largest: [B, H', W', C] int8."""
+    """As `_max_of_tiles`, and which pixel of its window is the largest: [B, H', W', C] int8."""
     x = lax.optimization_barrier(x)  # else what made x is computed again in every slice
     first, *others = windows(x, side, side, "valid", fill=-math.inf)
     largest, place = first, jnp.zeros(first.shape, jnp.int8)

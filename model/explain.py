@@ -83,7 +83,7 @@ def _attributions(
     shares = (jnp.arange(STEPS, dtype=jnp.float32) + 0.5) / STEPS  # of the way from black to the image
 
     def logit(steps: Array) -> Array:
-        """Of all steps together: no step's pixels change another's logit."""
+        """The sum over all steps, whose gradient is each step's own: no step's pixels change another's logit."""
         return jnp.take(net.layer_outputs(parameters, steps, network=network)[-1], digit, axis=1).sum()
 
     steps = shares[:, None, None] * pixels[None]  # [S, 28, 28]

@@ -73,7 +73,7 @@ _AUGMENTATION_BYTES = 400_000  # of memory traffic would take as long as augment
 
 
 def estimate_seconds(spec: TrainSpec, examples: int) -> float:
-    """Of the whole training, without start-up and compilation."""
+    """How long the whole training is expected to take, in seconds, without start-up and compilation."""
     return total_steps(spec, examples) * estimate_step_seconds(spec)
 
 

@@ -97,7 +97,7 @@ function showAnswer(reading, finished, question) {
   if (finished && isUnexpected) models.refresh(); // a better model has become the default meanwhile
 }
 
-/** Of several digits one. @param {number} chosen */
+/** Explains another of several digits. @param {number} chosen */
 function showChoice(chosen) {
   frameDigits();
   if (shown) why.explain(shown.question, chosen);
