@@ -41,7 +41,7 @@ PRESETS = {
         TrainSpec(),
     ),
     "quick": Preset(
-        "Nearly 99 % in some ten seconds on two cores: relu, larger batches, a learning rate that falls along a "
+        "Nearly 99 % in some twenty seconds on two cores: relu, larger batches, a learning rate that falls along a "
         "cosine, and images that vary as people's hands do.",
         TrainSpec(
             name="quick",
