@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -24,7 +24,6 @@ _MODEL_ID = re.compile(r"[0-9a-f]{12}")
 
 _models, _aliases = model_tables.models, model_tables.aliases
 _alias_columns = [_aliases.c[name] for name in AliasInfo.model_fields]
-_candidate_columns = (_aliases.c.model, _aliases.c.share, _aliases.c.shadow)
 
 
 class Candidate(NamedTuple):
@@ -44,6 +43,10 @@ class Counts(NamedTuple):
 
     def since(self, earlier: "Counts") -> "Counts":
         return Counts(*(now - then for now, then in zip(self, earlier, strict=True)))
+
+
+_candidate_columns = [_aliases.c[name] for name in Candidate._fields]
+_count_columns = [_aliases.c[name] for name in Counts._fields]
 
 
 class Aliases:
@@ -73,17 +76,17 @@ class Aliases:
                 follow_the_best(connection)
 
     def candidate(self) -> Candidate | None:
-        query = sa.select(*_candidate_columns)
-        with self._database.reading() as connection:
-            row = connection.execute(query.where(_aliases.c.name == CANDIDATE)).one_or_none()
-        return row and Candidate(*row)
+        row = self._of_candidate(_candidate_columns)
+        return Candidate(*row) if row else None
 
     def candidate_counts(self) -> Counts:
         """Of all processes together, as far as they have told."""
-        query = sa.select(_aliases.c.answered, _aliases.c.compared, _aliases.c.agreed)
-        with self._database.reading() as connection:
-            row = connection.execute(query.where(_aliases.c.name == CANDIDATE)).one_or_none()
+        row = self._of_candidate(_count_columns)
         return Counts(*row) if row else Counts()
+
+    def _of_candidate(self, columns: list[sa.Column[Any]]) -> sa.Row[*tuple[Any, ...]] | None:
+        with self._database.reading() as connection:
+            return connection.execute(sa.select(*columns).where(_aliases.c.name == CANDIDATE)).one_or_none()
 
     def count(self, candidate: Candidate, more: Counts) -> None:
         """Adds to what the candidate has done; nothing where its trial has ended."""
