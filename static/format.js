@@ -120,7 +120,7 @@ export function spec({ optimizer, batch_size, epochs }) {
 /** A text in one piece. @param {string} text */
 export const hard = (text) => text.replaceAll(" ", HARD_SPACE);
 
-/** @param {number | ({type: string} & Record<string, unknown>)} rate */
+/** @param {import("./api.js").Rate} rate */
 export function learningRate(rate) {
   if (typeof rate === "number") return String(rate);
   return `${rate[scheduledRate(rate)]}, ${words(rate.type)}`;

@@ -251,15 +251,16 @@ export class RunView {
   /** @param {Run} run */
   #showCurves({ spec, state }) {
     const other = this.#other && new RunRecord(this.#other.progress, this.#other.history);
-    const besides = (/** @type {"loss" | "accuracy"} */ name) => other?.curve(name).epochs ?? [];
+    const lossBeside = other?.curve("loss").epochs ?? [];
+    const accuracyBeside = other?.curve("accuracy").epochs ?? [];
     const epochs = Math.max(spec.epochs, this.#other?.spec.epochs ?? 0);
-    this.otherLegend.hidden = besides("loss").length === 0;
+    this.otherLegend.hidden = lossBeside.length === 0;
     const loss = this.#record.curve("loss");
     const isEmpty = loss.line.length + loss.epochs.length === 0;
     for (const part of this.curves) part.hidden = isEmpty && !isActive({ state });
     this.besideLabel.hidden = this.curves[0].hidden || this.beside.options.length < 2;
-    this.loss.show(loss, besides("loss"), epochs);
-    this.accuracy.show(this.#record.curve("accuracy"), besides("accuracy"), epochs);
+    this.loss.show(loss, lossBeside, epochs);
+    this.accuracy.show(this.#record.curve("accuracy"), accuracyBeside, epochs);
     this.validationLegend.hidden = loss.validation.length === 0;
     this.table.parentElement?.classList.toggle("without-validation", loss.validation.length === 0);
     const reports = this.#record.epochs;
