@@ -8,7 +8,6 @@ training, in which its step may be compiled, is not counted.
 
 import argparse
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -47,7 +46,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="trainings without and with each kind of checkpoints")
     parser.add_argument("--database", help="a PostgreSQL's URL; else SQLite's, in the folder for temporary files")
     arguments = parser.parse_args()
-    cache = Path(os.environ.get("INKLING_CACHE_DIR", "~/.cache/inkling")).expanduser()
+    cache = Settings().cache_dir
     use_compilation_cache(cache)
     images = load_mnist(cache).train
     spec = PRESETS[arguments.preset].spec.model_copy(update={"epochs": arguments.epochs})

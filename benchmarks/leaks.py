@@ -10,7 +10,6 @@ API runs without a worker, with a model that is trained for it. On two cores it 
 import argparse
 import base64
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from serving_peers import wrk
 from serving_peers.process import ServerProcess, free_port, started
 from serving_peers.servers import ROOT
 
+from app.settings import Settings
 from model.data import load_mnist
 
 CONNECTIONS = 16
@@ -89,7 +89,7 @@ def growth(service: ServerProcess, requests: Path, count: int, parts: int) -> It
 
 def mixed(folder: Path) -> Iterator[wrk.Request]:
     """Their bodies are files in the folder."""
-    mnist = load_mnist(Path(os.environ.get("INKLING_CACHE_DIR", "~/.cache/inkling")).expanduser())
+    mnist = load_mnist(Settings().cache_dir)
     (folder / "bodies").mkdir()
     for index, image in enumerate(mnist.test.images[:4]):
         for number, (path, media_type, content) in enumerate(asked_with(image)):

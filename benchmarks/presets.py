@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 from recognition import prepare
 
+from app.settings import Settings
 from model.data import Dataset, load_mnist
 from model.evaluate import mean_scores
 from model.presets import PRESETS
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="the seed of the first")
     parser.add_argument("--drawings", type=Path, help="an .npz file of digits drawn with a pen, to be recognised too")
     arguments = parser.parse_args()
-    mnist = load_mnist(Path(os.environ.get("INKLING_CACHE_DIR", "~/.cache/inkling")).expanduser())
+    mnist = load_mnist(Settings().cache_dir)
     spec = PRESETS[arguments.preset].spec
     judges = {"MNIST's test set": mnist.test}
     if arguments.drawings:

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from app.settings import Settings
 from benchmarks.recognition import prepare
 from model.checkpoint import confidence_of, from_bytes
 from model.compilation import use_compilation_cache
@@ -43,7 +44,7 @@ class Judged(NamedTuple):
 
 def main() -> None:
     arguments = parse_arguments()
-    cache_dir = Path(os.environ.get("INKLING_CACHE_DIR", "~/.cache/inkling")).expanduser()
+    cache_dir = Settings().cache_dir
     use_compilation_cache(cache_dir)
     mnist = load_mnist(cache_dir)
     model = Model(arguments.model.read_bytes() if arguments.model else train(arguments.preset, mnist))

@@ -31,6 +31,7 @@ from serving_peers.process import ServerFailedError, ServerProcess, free_port, s
 from serving_peers.servers import BENCHMARKS, BODIES, ROOT, SERVERS, Ask, Server
 from serving_peers.table import Measured, Point, aims, loads_table, notes, servers_table
 
+from app.settings import Settings
 from model.data import load_mnist
 
 OURS, EMPTY = "inkling", "empty"
@@ -84,7 +85,7 @@ def names(text: str) -> list[str]:
 
 
 def prepare(folder: Path, arguments: argparse.Namespace) -> Bench:
-    mnist = load_mnist(Path(os.environ.get("INKLING_CACHE_DIR", "~/.cache/inkling")).expanduser())
+    mnist = load_mnist(Settings().cache_dir)
     sent = drawings(mnist.test.images[:DRAWINGS], arguments.side)
     train(folder)
     return Bench(folder, arguments.peers, sent, named_by(load_file(parameters(folder)), sent), arguments.seconds)

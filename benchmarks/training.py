@@ -12,7 +12,6 @@ On two cores `--rounds 3` takes about 20 minutes and, at most, 6 GB of memory.
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from peers.job import EPOCH_IMAGES, NETWORKS, Job, Weights, save_images, save_we
 from peers.process import Peer, PeerFailedError, PeerProcess
 from peers.table import MATRIX_SIDE, Row, notes, table
 
+from app.settings import Settings
 from model.data import Dataset, load_mnist
 from model.reports import FitResult
 from model.spec import TrainSpec
@@ -103,7 +103,7 @@ def positive(text: str) -> int:
 
 
 def prepare(folder: Path, network_names: Sequence[str]) -> None:
-    mnist = load_mnist(Path(os.environ.get("INKLING_CACHE_DIR", "~/.cache/inkling")).expanduser())
+    mnist = load_mnist(Settings().cache_dir)
     save_images(folder, mnist.train.images, mnist.train.labels)
     one = Dataset(mnist.train.images[:1], mnist.train.labels[:1])
     for name in network_names:

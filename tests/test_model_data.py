@@ -24,26 +24,20 @@ from model.data import Dataset, DataUnavailableError, Mnist, load_mnist, split
 from model.sources import IDX_SHA256, Source, mirror, package_index, read_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
-CACHE_DIR = Path(os.environ.get("INKLING_CACHE_DIR") or Path.home() / ".cache" / "inkling")
 SMALL_FILE = "t10k-labels-idx1-ubyte"
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 @pytest.fixture(scope="session")
-def mnist() -> Mnist:
-    return load_mnist(CACHE_DIR)
-
-
-@pytest.fixture(scope="session")
-def idx_files(mnist: Mnist) -> dict[str, bytes]:
-    return {name: (CACHE_DIR / "mnist" / name).read_bytes() for name in IDX_SHA256}
+def idx_files(mnist: Mnist, cache_dir: Path) -> dict[str, bytes]:
+    return {name: (cache_dir / "mnist" / name).read_bytes() for name in IDX_SHA256}
 
 
 @pytest.fixture
-def lacking_cache(tmp_path: Path, mnist: Mnist) -> Path:
+def lacking_cache(tmp_path: Path, mnist: Mnist, cache_dir: Path) -> Path:
     """A cache that lacks the small file alone, so that a test fetches 10 kB and not 55 MB."""
-    shutil.copytree(CACHE_DIR / "mnist", tmp_path / "mnist")
+    shutil.copytree(cache_dir / "mnist", tmp_path / "mnist")
     (tmp_path / "mnist" / SMALL_FILE).unlink()
     return tmp_path
 

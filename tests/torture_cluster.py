@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
+from app.settings import Settings
 from model.data import load_mnist
 from tests.postgresql import Postgresql, binaries
 from tests.processes import ROOT, all_pids, pids, wait_for
@@ -286,7 +287,7 @@ def _free_port() -> int:
 
 def own_cache(folder: Path) -> Path:
     """A cache with MNIST, and with compiled code of its own: processes are killed in the midst of writing it."""
-    shared = Path(os.environ.get("INKLING_CACHE_DIR", "~/.cache/inkling")).expanduser()
+    shared = Settings().cache_dir
     load_mnist(shared)  # which fetches what is not there yet
     cache_dir = folder / "cache"
     shutil.copytree(shared / "mnist", cache_dir / "mnist")
