@@ -29,9 +29,10 @@ lint: .venv/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
+# Half an environment, as where python3-venv is missing, would pass for a whole one at the next try.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Inkling needs Python 3.11 or newer; name one with PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 # Universal locks: one file serves every Python from 3.11 on and every platform.
 LOCK = .venv-lock/bin/uv pip compile pyproject.toml --extra install --universal --python-version 3.11 \

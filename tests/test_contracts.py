@@ -225,10 +225,12 @@ def test_compose_passes_every_setting_on(compose: list[str]) -> None:
     by_the_image = {"host", "port", "data_dir", "cache_dir"}
     by_commands_alone = {"coordinator", "processes", "process"}
     passed_on = {f"INKLING_{name.upper()}" for name in Settings.model_fields.keys() - by_the_image - by_commands_alone}
-    services = composed(compose, INKLING_API_KEYS='{"ada": "5ecret"}')["services"]
+    given = {"INKLING_API_KEYS": '{"ada": "5ecret"}', "FORWARDED_ALLOW_IPS": "192.0.2.7"}
+    services = composed(compose, **given)["services"]
     for name in ("inkling", "inkling-gpu", "api", "worker", "worker-gpu"):
         environment = services[name]["environment"]
         assert {name for name in environment if name.startswith("INKLING_")} | {DATABASE_URL} == passed_on
+        assert environment["FORWARDED_ALLOW_IPS"] == ("192.0.2.7" if "inkling" in name or "worker" in name else "*")
         assert (DATABASE_URL in environment) == ("inkling" not in name)  # a service of its own has SQLite in its volume
         assert environment["INKLING_API_KEYS"] == '{"ada": "5ecret"}'
 
