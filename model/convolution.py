@@ -127,22 +127,41 @@ def _kernel_gradient(x: Array, dy: Array, shape: tuple[int, ...], around: Around
 
 
 def _input_gradient_by_rows(dy: Array, kernel: Array, around: Around, shape: tuple[int, ...]) -> Array:
-    """[B, H, W, C]: a product with windows over rows only gives K columns each, which are added up in their places."""
+    """[B, H, W, C]: products with windows over rows only give K columns each, which are added up in their places."""
     side, channels, filters = len(kernel), *kernel.shape[2:]
-    (above, below), _ = _around_gradient(side, around)
-    turned = kernel[::-1].transpose(0, 3, 1, 2).reshape(side * filters, side * channels)
+    (top, _), (left, _) = around
+    turned = kernel[::-1].transpose(0, 3, 1, 2).reshape(side, filters, side * channels)
     height, width = shape[1:3]
-    left = around[1][0]
+    bands = _bands(height, dy.shape[1], side, top)
 
     def of_piece(dy: Array) -> Array:
-        dy = jnp.pad(dy, ((0, 0), (above, below), (0, 0), (0, 0)))
-        seen = jnp.concatenate([dy[:, i : i + height] for i in range(side)], axis=-1)
-        product = _dot(lax.optimization_barrier(seen.reshape(-1, side * filters)), turned)
-        product = lax.optimization_barrier(product.reshape(*seen.shape[:3], side, channels))
+        product = jnp.concatenate([_of_band(dy, turned, band, top) for band in bands], axis=1)
+        product = lax.optimization_barrier(product.reshape(*product.shape[:3], side, channels))
         shifted = [jnp.pad(product[..., j, :], ((0, 0), (0, 0), (j, side - 1 - j), (0, 0))) for j in range(side)]
         return sum(shifted[1:], shifted[0])[:, :, left : left + width]
 
     return lax.map(of_piece, _pieces(dy, _INPUT_PIECE)).reshape(shape)
+
+
+def _bands(height: int, rows: int, side: int, top: int) -> list[range]:
+    """The rows of x that see K rows of dy, together, and those at its edges, each alone.
+
+    With windows of K rows for all, a third of the products would be with zeros where dy has 8 rows and K is 5.
+    """
+    inside = range(max(side - 1 - top, 0), min(rows - top, height))
+    if not inside:
+        return [range(y, y + 1) for y in range(height)]
+    above, below = range(inside.start), range(inside.stop, height)
+    return [*(range(y, y + 1) for y in above), inside, *(range(y, y + 1) for y in below)]
+
+
+def _of_band(dy: Array, turned: Array, band: range, top: int) -> Array:
+    """[B, rows of the band, W', K·C]; turned: [K, F, K·C], the kernel's last row first."""
+    first = band.start + top - (len(turned) - 1)  # of dy, as if it went on above its first row
+    rows = range(max(first, 0), min(first + len(turned), dy.shape[1]))
+    seen = jnp.concatenate([dy[:, row : row + len(band)] for row in rows], axis=-1)
+    weights = turned[rows.start - first : rows.stop - first].reshape(-1, turned.shape[-1])
+    return _dot(seen.reshape(-1, len(weights)), weights).reshape(*seen.shape[:3], -1)
 
 
 def _pieces(x: Array, most: int) -> Array:
