@@ -96,7 +96,7 @@ export async function dryRun(spec) {
   isKeyMissing = response.status === 401;
   if (isKeyMissing) return null;
   if (!response.ok) throw await problemIn(response);
-  return response.json();
+  return arrived(response.json());
 }
 
 /** @param {number} limit @param {number} [offset] @returns {Promise<{runs: RunSummary[], next_offset: number | null}>} */
@@ -224,14 +224,19 @@ async function request(path, options) {
   let response = await send(path, options);
   while (response.status === 401 && (key = await keyFor(key))) response = await send(path, options);
   if (!response.ok) throw await problemIn(response);
-  return response.status === 204 ? undefined : response.json();
+  return response.status === 204 ? undefined : arrived(response.json());
 }
 
 /** @param {string} path @param {RequestInit} [options] */
-async function send(path, options) {
+function send(path, options) {
+  const headers = { ...options?.headers, ...(key && { Authorization: `Bearer ${key}` }) };
+  return arrived(fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...options, headers }));
+}
+
+/** A connection may break, or be too slow, before an answer and in the middle of it. @template T @param {Promise<T>} answer @returns {Promise<T>} */
+async function arrived(answer) {
   try {
-    const headers = { ...options?.headers, ...(key && { Authorization: `Bearer ${key}` }) };
-    return await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...options, headers });
+    return await answer;
   } catch {
     connection.dispatchEvent(new Event("unreachable"));
     throw new Problem(0, "The service does not answer right now.");

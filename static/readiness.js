@@ -30,9 +30,12 @@ export class Readiness {
     if (this.#checking) return;
     this.#checking = true;
     clearTimeout(this.#timer);
-    const wait = await this.#look();
-    this.#checking = false;
-    if (wait) this.#timer = setTimeout(() => this.check(), wait);
+    try {
+      const wait = await this.#look();
+      if (wait) this.#timer = setTimeout(() => this.check(), wait);
+    } finally {
+      this.#checking = false;
+    }
   }
 
   /** @returns {Promise<number>} milliseconds until the next look; 0 when the service is ready */

@@ -8,6 +8,7 @@ import { isActive } from "./run-view.js";
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 
 const PAGE = 6;
+const MOST = 100; // that the service gives at once
 const ACTIVE_MS = 4_000;
 const QUIET_MS = 15_000;
 
@@ -27,7 +28,7 @@ export class RunList {
     this.list = find(root, ".run-list", HTMLElement);
     this.older = find(root, ".older", HTMLButtonElement);
     this.older.addEventListener("click", () => {
-      this.#limit += 2 * PAGE;
+      this.#limit = Math.min(MOST, this.#limit + 2 * PAGE);
       this.refresh();
     });
   }
@@ -38,14 +39,15 @@ export class RunList {
     try {
       const { runs: recent, next_offset: next } = await runs(this.#limit);
       this.#runs = recent;
-      this.older.hidden = next === null;
+      this.older.hidden = next === null || this.#limit === MOST;
       this.options.onList(recent);
       this.show();
     } catch (cause) {
       problemOf(cause); // the list stays as it was; the page says elsewhere that the service is away
+    } finally {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.#look(), this.#runs.some(isActive) ? ACTIVE_MS : QUIET_MS);
     }
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#look(), this.#runs.some(isActive) ? ACTIVE_MS : QUIET_MS);
   }
 
   /** Marks the watched run anew. */

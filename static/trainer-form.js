@@ -148,8 +148,9 @@ export class TrainerForm {
       this.onStart(await train(this.#request(preset)));
     } catch (cause) {
       this.#explain(problemOf(cause));
+    } finally {
+      this.button.disabled = false;
     }
-    this.button.disabled = false;
     // What is disabled loses the focus, unless it has gone to a field that is wrong.
     if (hadFocus && !this.root.querySelector("[aria-invalid=true]:focus")) this.button.focus({ preventScroll: true });
   }

@@ -213,6 +213,22 @@ def test_another_run_is_shown_beside_the_watched_one(page: Page, service: Servic
     expect(other.locator(f"[value='{older}']")).to_have_count(0)
 
 
+def test_older_runs_are_shown_as_far_as_the_service_gives_them_at_once(page: Page) -> None:
+    def endless(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json={**response.json(), "next_offset": 1})
+
+    page.route("**/train?limit=*", endless)
+    page.reload()
+    older = page.locator(".older")
+    expect(older).to_be_visible()
+    while older.is_visible():
+        with page.expect_response("**/train?limit=*") as answered:
+            older.click()
+        assert answered.value.ok
+    assert answered.value.url.endswith("limit=100&offset=0")
+
+
 def test_the_page_offers_every_layer_activation_loss_and_optimizer(page: Page) -> None:
     kinds, choices = page.evaluate("import('/static/layers.js').then(({KINDS, CHOICES}) => [KINDS, CHOICES])")
     layers = TypeAdapter[Layer](Layer)
@@ -507,6 +523,22 @@ def test_a_first_start_shows_its_progress_until_a_digit_can_be_read(context: Bro
         draw_with_mouse(page, 7)
         expect(page.locator("#digit")).to_have_text("7")
         assert not complaints
+
+
+def test_answers_that_break_off_stop_nothing(page: Page) -> None:
+    broken = re.compile(r":\d+/(presets|models|train|predict|readyz)")
+    page.route(broken, lambda route: route.fulfill(content_type="application/json", body="{"))
+    page.reload()
+    expect(page.locator("#ready-note")).to_contain_text("The service does not answer right now.")
+    page.locator("#canvas").press("3")
+    page.locator("#train-form button[type=submit]").click()
+    expect(page.locator(".form-message")).to_have_text("The service does not answer right now.")
+    page.unroute(broken)
+    expect(page.locator("#ready-note")).to_be_hidden()
+    expect(page.locator("#digit")).to_have_text("3")
+    expect(page.locator("#run-name")).not_to_be_empty()
+    expect(page.locator("#models tbody tr").first).to_be_visible()
+    expect(page.locator("#train-form [name=epochs]")).not_to_have_value("")
 
 
 def test_a_page_outlives_a_restart_of_the_api(context: BrowserContext, tmp_path: Path, with_model: FirstModel) -> None:
