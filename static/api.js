@@ -66,11 +66,12 @@ export function useKeys(known, ask) {
 
 /** An answer that is not the wanted one; status 0 means that none came. */
 export class Problem extends Error {
-  /** @param {number} status @param {string} detail @param {FieldError[]} [errors] */
-  constructor(status, detail, errors = []) {
+  /** @param {number} status @param {string} detail @param {FieldError[]} [errors] @param {number} [retryAfter]  in seconds; 0: nobody knows */
+  constructor(status, detail, errors = [], retryAfter = 0) {
     super(detail);
     this.status = status;
     this.errors = errors;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -248,7 +249,7 @@ async function problemIn(response) {
   if (response.status === 401) return new Problem(401, "Nothing was done: this service asks for a key.");
   const body = await response.json().catch(() => ({})); // a proxy in between answers in HTML
   const detail = body.detail ?? body.title ?? `The service answered ${response.status}.`;
-  return new Problem(response.status, detail, body.errors ?? []);
+  return new Problem(response.status, detail, body.errors ?? [], Number(response.headers.get("Retry-After")) || 0);
 }
 
 /** @param {string} method @param {object} body @returns {RequestInit} */

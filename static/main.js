@@ -112,6 +112,7 @@ function frameDigits() {
 /** @param {string} [reason]  why there is no answer to what is drawn */
 function forget(reason) {
   shown = null;
+  recogniser.forget();
   boxes.show([]);
   why.clear();
   if (reason) answer.explain(reason);
@@ -119,11 +120,12 @@ function forget(reason) {
 }
 
 /** @param {Problem} problem */
-function explainNoAnswer(problem) {
-  const isAway = problem.status === 0 || problem.status === 503;
-  forget(isAway ? "waiting for a model" : problem.message);
-  if (problem.status === 503) readiness.check();
-  if (problem.status === 404) models.refresh(); // the chosen model has been deleted
+function explainNoAnswer({ status, message, retryAfter }) {
+  if (retryAfter) return shown || answer.explain("very busy; asking again");
+  const isAway = status === 0 || status === 503;
+  forget(isAway ? "waiting for a model" : message);
+  if (status === 503) readiness.check();
+  if (status === 404) models.refresh(); // the chosen model has been deleted
 }
 
 /** @param {string} id */

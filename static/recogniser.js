@@ -12,13 +12,14 @@ const INTERVAL_MS = 60;
 
 export class Recogniser {
   #asking = false;
+  #generation = 0;
   /** @type {{finished: boolean} | null} */
   #wanted = null;
 
   /**
    * @param {Sheet} sheet
    * @param {{model: () => string, onAnswer: (reading: Reading, finished: boolean, question: Question) => void,
-   *   onProblem: (problem: Problem) => void}} options
+   *   onProblem: (problem: Problem) => void}} options  `onProblem`: one with a `retryAfter` is followed by another question
    */
   constructor(sheet, options) {
     this.sheet = sheet;
@@ -37,25 +38,37 @@ export class Recogniser {
     }
   }
 
+  /** What was asked so far is about another drawing: no answer to it is shown. */
+  forget() {
+    this.#generation += 1;
+  }
+
   async #askUntilAnswered() {
     while (this.#wanted && !this.sheet.isBlank) {
       const { finished } = this.#wanted;
       this.#wanted = null;
-      await this.#askOnce(finished);
-      await new Promise((resolve) => setTimeout(resolve, INTERVAL_MS));
+      const pause = await this.#askOnce(finished);
+      await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
 
-  /** @param {boolean} finished */
+  /** @param {boolean} finished @returns {Promise<number>} milliseconds until the next question */
   async #askOnce(finished) {
     const { model, onAnswer, onProblem } = this.options;
     const { several } = this.sheet;
+    const generation = this.#generation;
+    const isCurrent = () => generation === this.#generation && this.sheet.several === several;
     try {
       const question = { drawing: await this.sheet.snapshot(), model: model(), several };
       const reading = await predict(question.drawing, question, ["seen"]);
-      if (!this.sheet.isBlank && this.sheet.several === several) onAnswer(reading, finished, question);
+      if (isCurrent()) onAnswer(reading, finished, question);
     } catch (cause) {
-      onProblem(problemOf(cause));
+      const problem = problemOf(cause);
+      if (isCurrent()) onProblem(problem);
+      if (!problem.retryAfter) return INTERVAL_MS;
+      this.#wanted ??= { finished };
+      return 1_000 * problem.retryAfter * (1 + Math.random()); // who was refused together comes back apart
     }
+    return INTERVAL_MS;
   }
 }

@@ -333,6 +333,29 @@ def test_what_does_not_look_like_a_digit_is_said_with_the_nearest(page: Page) ->
     expect(answer).not_to_contain_text("does not look like")
 
 
+def test_a_busy_predictor_is_asked_again(page: Page) -> None:
+    busy = {"status": 503, "headers": {"Retry-After": "1"}, "body": "{}"}
+    page.route("**/predict?*", lambda route: route.fulfill(**busy), times=1)
+    page.locator("#canvas").press("3")
+    expect(page.locator("#answer")).to_contain_text("very busy; asking again")
+    expect(page.locator("#digit")).to_have_text("3")
+
+
+def test_an_answer_to_what_was_cleared_is_not_shown(page: Page) -> None:
+    canvas, digit = page.locator("#canvas"), page.locator("#digit")
+    held: list[Route] = []
+    page.route("**/predict?*", lambda route: held.append(route))
+    with page.expect_request("**/predict?*"):
+        canvas.press("4")
+    page.locator("#clear").click()
+    canvas.press("3")
+    with page.expect_request("**/predict?*"):
+        held[0].continue_()
+    expect(digit).to_have_text("")
+    page.unroute("**/predict?*")  # and what is held goes on
+    expect(digit).to_have_text("3")
+
+
 def test_several_digits_are_framed_and_read_as_a_number(page: Page) -> None:
     page.locator("#several").check()
     for digit in "27":
