@@ -27,9 +27,10 @@ metadata = sa.MetaData()
 # What a database raises that is away, full or too busy: it may be well again in a moment.
 UNAVAILABLE = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
-# A process that sleeps, or a machine that is gone, in the middle of a transaction holds the others up for so long.
+# Times come back in UTC. A process that sleeps, or a machine that is gone, in the middle of a transaction holds the
+# others up for so long.
 _POSTGRESQL = {
-    "options": f"-csearch_path={SCHEMA} -cidle_in_transaction_session_timeout=15s -clock_timeout=30s",
+    "options": f"-csearch_path={SCHEMA} -ctimezone=UTC -cidle_in_transaction_session_timeout=15s -clock_timeout=30s",
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,

@@ -43,6 +43,7 @@ class Postgresql:
             "unix_socket_directories": "",
             "max_connections": 300,
             "fsync": "off",  # the machine does not fail in a test, only processes do
+            "timezone": "Asia/Tokyo",  # a time that is not said to be UTC is wrong then
         }
         command = ["-D", "data", *(f"-c{name}={value}" for name, value in options.items())]
         with (self._folder / "log").open("ab") as log:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import jax
@@ -106,6 +107,12 @@ def test_parameters_come_back_as_they_were_published(registry: Registry) -> None
     spec, parameters = from_bytes(data)
     assert (registry.model(model).parameters, spec) == (7850, SPEC)
     jax.tree.map(np.testing.assert_array_equal, parameters, PARAMETERS)
+
+
+def test_a_model_says_when_it_was_published(registry: Registry) -> None:
+    before = datetime.now(UTC)
+    publish(registry, "run", 0.9)
+    assert before <= registry.models()[0].created_at <= datetime.now(UTC)
 
 
 def test_parameters_that_were_damaged_in_the_database_are_refused(registry: Registry) -> None:
