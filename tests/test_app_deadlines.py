@@ -5,11 +5,15 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 
 from app.uploads import UPLOADS_AT_ONCE
+from tests.drawings import draw
 from tests.models import FirstModel
 from tests.processes import SMALL_SPEC, SOON_SECONDS, Service, serving
 from tests.test_app_models import GOOD, upload
@@ -72,6 +76,28 @@ def test_a_body_that_comes_too_slowly_is_refused(hurried: Service, path: str, me
     assert problem["status"] == 408
     assert problem["errors"][0]["loc"] == ["body"]
     assert "not arrived within 1 s" in problem["detail"]
+
+
+def test_the_time_of_a_prediction_begins_when_its_body_has_come(tmp_path: Path, with_model: FirstModel) -> None:
+    bodies = {
+        "/predict": {"pixels": np.asarray(draw(7)).tolist()},
+        "/v2/models/default/infer": {
+            "inputs": [{"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": [0] * 784}]
+        },
+    }
+
+    def slowly(body: dict[str, Any]) -> Iterator[bytes]:
+        content = json.dumps(body).encode()
+        yield content[:-1]
+        time.sleep(1.5)
+        yield content[-1:]
+
+    with serving(with_model(tmp_path), "api", INKLING_PREDICT_SECONDS="1") as service:
+        service.ready()
+        headers = {"content-type": "application/json"}
+        for path, body in bodies.items():
+            response = service.http.post(path, content=slowly(body), headers=headers)
+            assert response.status_code == 200, (path, response.text)
 
 
 def test_uploads_that_stall_give_their_places_back(hurried: Service) -> None:

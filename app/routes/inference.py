@@ -82,13 +82,13 @@ class Question(NamedTuple):
 async def _question(
     request: Request, settings: SettingsDep, predictor: PredictorDep, header_length: HeaderLength = None
 ) -> Question:
-    deadline = predictor.deadline()
     if request.headers.get("content-encoding", "identity") != "identity":
         raise MediaTypeError("a compressed body is not taken here", "header", "content-encoding")
 
     def read(body: bytes) -> Question:
         asked, binary = read_request(body, header_length)
-        return Question(asked, read_images(asked.inputs[0], binary, max_images=settings.max_images), deadline)
+        images = read_images(asked.inputs[0], binary, max_images=settings.max_images)
+        return Question(asked, images, predictor.deadline())
 
     return await parsed(read, await request.body())
 

@@ -57,9 +57,9 @@ _REQUEST_BODY = {
 async def predict(request: Request, model: Model = None, include: Include = (), segment: Segment = False) -> Response:
     """Names the digit of one drawing, of each of many (`images`), or of each of a number's digits (`segment`)."""
     predictor: Predictor = request.state.predictor
-    asked = _Question(predictor, model, include, predictor.deadline())
     drawings = await read_drawings(request)
     _check_count(drawings, request.state.settings)
+    asked = _Question(predictor, model, include, predictor.deadline())
     if segment:
         return _json(await _number(asked, drawings))
     predictions = await _predictions(asked, await _prepare(predictor, drawings, asked.deadline))
