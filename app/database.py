@@ -160,7 +160,7 @@ def retrying(act: Callable[[], Result], *, seconds: float = math.inf) -> Result:
         except UNAVAILABLE as error:
             if time.monotonic() > deadline:
                 raise
-            _log.warning("the database does not answer, trying again: %s", error.args[0])
+            _tell_of(error)
             time.sleep(RETRY_SECONDS)
 
 
@@ -169,8 +169,13 @@ async def persisting(act: Callable[[], Result]) -> Result:
     while True:
         try:
             return await asyncio.to_thread(act)
-        except UNAVAILABLE:
+        except UNAVAILABLE as error:
+            _tell_of(error)
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def _tell_of(error: Exception) -> None:
+    _log.warning("the database does not answer, trying again: %s", error.args[0])
 
 
 def prepare_file(url: sa.URL) -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import jax
@@ -128,11 +129,17 @@ async def _page() -> FileResponse:
 
 
 class Server(uvicorn.Server):
-    """Ends event streams as soon as it is told to stop; uvicorn by itself waits for them, then cuts them off."""
+    """Ends as soon as it is told to; uvicorn by itself first waits for its start, and for event streams to end."""
 
     def __init__(self, app: FastAPI) -> None:
         super().__init__(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
         self.app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Until it has started there is nothing to end in order, and the database that it waits for may never come."""
+        if not self.started:
+            os._exit(0)
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.app.state.release_watchers()

@@ -94,6 +94,17 @@ def test_a_data_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert f"INKLING_DATA_DIR: cannot write to {tmp_path}/file/data: Not a directory" in result.stderr
 
 
+def test_an_api_whose_database_is_away_says_so_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    settings = {"INKLING_DATA_DIR": str(tmp_path), "INKLING_DATABASE_URL": "postgresql://inkling@127.0.0.1:9/inkling"}
+    with start("api", INKLING_PORT="0", **settings) as process:
+        assert process.stderr is not None
+        complaint = next(line for line in process.stderr if "WARNING" in line)
+        process.send_signal(signal.SIGINT)
+        assert "it is killed" not in process.stderr.read()
+    assert "the database does not answer, trying again" in complaint
+    assert process.returncode == 0
+
+
 def test_data_fetches_mnist_into_the_cache(cache_dir: Path) -> None:
     result = inkling("data", INKLING_CACHE_DIR=str(cache_dir))
     assert result.stdout == "60,000 training and 10,000 test images\n"
