@@ -1,4 +1,7 @@
-"""What routes ask for by type: the service's parts, and runs and models that are known to exist."""
+"""What routes ask for by type: the service's parts, and runs and models that are known to exist.
+
+They are `async def`, though nothing is awaited: FastAPI calls others in a thread, which costs more than most requests.
+"""
 
 from typing import Annotated, TypedDict
 
@@ -24,27 +27,27 @@ class State(TypedDict):
     uploads: Uploads
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     return request.state.settings
 
 
-def _jobs(request: Request) -> Jobs:
+async def _jobs(request: Request) -> Jobs:
     return request.state.jobs
 
 
-def _metrics(request: Request) -> Metrics:
+async def _metrics(request: Request) -> Metrics:
     return request.state.metrics
 
 
-def _registry(request: Request) -> Registry:
+async def _registry(request: Request) -> Registry:
     return request.state.registry
 
 
-def _predictor(request: Request) -> Predictor:
+async def _predictor(request: Request) -> Predictor:
     return request.state.predictor
 
 
-def _uploads(request: Request) -> Uploads:
+async def _uploads(request: Request) -> Uploads:
     return request.state.uploads
 
 

@@ -11,7 +11,7 @@ from app.scheduling import Priority
 from app.settings import Settings
 
 
-def _user(
+async def _user(
     request: Request,
     settings: SettingsDep,
     authorization: Annotated[

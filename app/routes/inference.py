@@ -59,7 +59,7 @@ class Target(NamedTuple):
     model: str | None  # None: the default, or for its share of requests the candidate beside it
 
 
-def _latest(model: ModelName) -> Target:
+async def _latest(model: ModelName) -> Target:
     return Target(model, None if model == DEFAULT else model)
 
 
