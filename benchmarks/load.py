@@ -1,14 +1,16 @@
-"""How the service bears a class: whom the queue serves, and what a thousand watchers of one run cost.
+"""How the service bears a class: whom the queue serves, and what its pages and a thousand watchers of one run cost.
 
     python benchmarks/load.py fairness --runs 200 --users 30
+    python benchmarks/load.py pages --pages 300 --seconds 30
     python benchmarks/load.py watchers --watchers 1000 --seconds 30
 
-Both start a service of their own, on loopback, with its data in a temporary folder. INKLING_DATABASE_URL chooses its
+All start a service of their own, on loopback, with its data in a temporary folder. INKLING_DATABASE_URL chooses its
 database, as everywhere.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -42,6 +44,8 @@ POLL_SECONDS = 0.5
 REFERENCE_POLL_SECONDS = 0.005
 START_SECONDS = 90.0
 SETTLE_SECONDS = 30.0
+PAGE_SETTLE_SECONDS = 10.0
+PAGE_POLL_SECONDS = 2.0  # static/run-view.js; the list of runs, static/run-list.js, is asked for half as often
 
 
 def main() -> None:
@@ -53,6 +57,10 @@ def main() -> None:
     fairness.add_argument("--workers", type=int, default=2)
     fairness.add_argument("--minutes", type=float, default=60.0, help="after which no more runs are waited for")
     fairness.set_defaults(measure=measure_fairness)
+    pages = commands.add_parser("pages", help="open pages, each with a run that waits in the queue")
+    pages.add_argument("--pages", type=int, default=300)
+    pages.add_argument("--seconds", type=float, default=30.0)
+    pages.set_defaults(measure=measure_pages)
     watchers = commands.add_parser("watchers", help="event streams of one run, all open at once")
     watchers.add_argument("--watchers", type=int, default=1000)
     watchers.add_argument("--seconds", type=float, default=30.0)
@@ -74,17 +82,18 @@ class Service(NamedTuple):
 
 
 @contextmanager
-def serving(**settings: str) -> Iterator[Service]:
-    """Once its first model is ready, so that nothing else is in the queue."""
+def serving(subcommand: str = "serve", **settings: str) -> Iterator[Service]:
+    """The whole of it once its first model is ready, so that nothing else is in the queue."""
     with TemporaryDirectory(prefix="inkling-load-") as folder:
         environment = {**os.environ, "INKLING_DATA_DIR": folder, "INKLING_PORT": "0", "INKLING_LOG_LEVEL": "ERROR"}
-        command = [sys.executable, "-m", "app.cli", "serve"]
+        command = [sys.executable, "-m", "app.cli", subcommand]
         process = subprocess.Popen(command, env={**environment, **settings}, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         try:
             url = re.search(r"http://\S+", process.stdout.readline())
             assert url is not None, "serve says where it listens"
-            wait_until_ready(url[0])
+            if subcommand == "serve":
+                wait_until_ready(url[0])
             yield Service(url[0], Path(folder), process)
         finally:
             process.terminate()
@@ -171,6 +180,57 @@ def waits_of_first_runs(runs: list[dict[str, Any]], owners: dict[str, str]) -> l
 
 def seconds_of(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
+
+
+def measure_pages(arguments: argparse.Namespace) -> None:
+    """No worker: all the runs stay in the queue."""
+    limits = {"INKLING_MAX_QUEUED_RUNS_PER_USER": "10000", "INKLING_MAX_QUEUED_RUNS": "10000"}
+    with serving("api", **limits) as service, httpx.Client(base_url=service.url, timeout=START_SECONDS) as http:
+        runs = [http.post("/train", json=TINY).json()["id"] for _ in range(arguments.pages)]
+        asyncio.run(poll(service, runs, arguments.seconds))
+
+
+async def poll(service: Service, runs: list[str], seconds: float) -> None:
+    answers: dict[str, list[float]] = {"GET /train/{id}": [], "GET /train": []}
+    watching = [asyncio.create_task(read_stream(service.url, run, {})) for run in runs]
+    asking = [asyncio.create_task(look_again(service.url, run, *answers.values())) for run in runs]
+    await asyncio.sleep(PAGE_SETTLE_SECONDS)
+    for taken in answers.values():
+        taken.clear()
+    cpu, began = cpu_seconds(service.api_pid()), time.monotonic()
+    await asyncio.sleep(seconds)
+    cpu, took = cpu_seconds(service.api_pid()) - cpu, time.monotonic() - began
+    assert not any(task.done() for task in (*watching, *asking)), "all were answered"
+    for task in (*watching, *asking):
+        task.cancel()
+    count = sum(map(len, answers.values()))
+    print(f"{len(runs)} pages with a queued run each, {took:.0f} s: {count / took:.0f} requests/s")
+    print(f"CPU of the API process: {100 * cpu / took:.0f} % of a core, {1e3 * cpu / count:.2f} ms a request")
+    for request, taken in answers.items():
+        p50, p95 = (1e3 * sorted(taken)[int(share * (len(taken) - 1))] for share in (0.5, 0.95))
+        print(f"{request}: p50 {p50:.0f} ms, p95 {p95:.0f} (n = {len(taken)})")
+
+
+async def look_again(url: str, run: str, run_seconds: list[float], list_seconds: list[float]) -> None:
+    """As the page does, over one connection."""
+    host, port = url.removeprefix("http://").split(":")
+    await asyncio.sleep(random.uniform(0, PAGE_POLL_SECONDS))
+    reader, writer = await asyncio.open_connection(host, int(port))
+
+    async def ask(path: str) -> float:
+        asked = time.monotonic()
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        assert head.startswith(b"HTTP/1.1 200") and length is not None, head
+        await reader.readexactly(int(length[1]))
+        return time.monotonic() - asked
+
+    for turn in itertools.count():
+        run_seconds.append(await ask(f"/train/{run}"))
+        if turn % 2:
+            list_seconds.append(await ask("/train?limit=6"))
+        await asyncio.sleep(PAGE_POLL_SECONDS)
 
 
 def measure_watchers(arguments: argparse.Namespace) -> None:
