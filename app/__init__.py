@@ -26,6 +26,7 @@ Runs
     statuses            the queue's words in this service's
     feeds               one reader of a run's progress, however many watch
     heartbeats          which workers live
+    readings            one reading for all who ask within a moment
     jobs                the API's side of the queue
     claims              the worker's side of the queue
 

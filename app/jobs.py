@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,26 +19,37 @@ from app.database import UNAVAILABLE, Database, persisting, queue_url
 from app.errors import QueueFullError, RunActiveError, RunEndedError, RunNotFoundError, TooManyRunsError
 from app.feeds import Feeds
 from app.heartbeats import Heartbeats
+from app.readings import SharedReading
 from app.registry import Registry
 from app.run_queue import (
     APPLICATION_VERSION,
     QUEUE,
-    SNAPSHOT,
     STREAM,
     STREAM_POLL_SECONDS,
-    UNENDED,
     WORKFLOW,
     add_event,
-    empty_snapshot,
     prepare,
 )
 from app.scheduling import Place, Priority, expected_waits, next_rank
 from app.schemas import Run, RunEnd, RunList, RunState, RunSummary
 from app.settings import Settings
-from app.statuses import ACTIVE, CUT_SHORT, NOBODY, Line, count_by_state, end_of, line_of, state_of, summary
+from app.statuses import (
+    ACTIVE,
+    CUT_SHORT,
+    NOBODY,
+    Outlook,
+    count_by_state,
+    end_of,
+    read_line,
+    read_snapshots,
+    state_of,
+    summary,
+)
 from model.data import TRAIN_EXAMPLES, examples_left
 from model.plan import estimate_seconds
 from model.spec import TrainSpec
+
+OUTLOOK_SECONDS = 0.5  # that all who ask share one
 
 
 class Jobs:
@@ -51,8 +62,10 @@ class Jobs:
             use_listen_notify=database.is_postgresql,
             retry_connection_errors=False,  # a request says at once that the database is away
         )
+        self._queue = self._client._sys_db
         self._database, self._registry, self._settings = database, registry, settings
         self._heartbeats, self._checkpoints = Heartbeats(database), Checkpoints(database)
+        self._outlook = SharedReading(self._read_outlook, OUTLOOK_SECONDS)
         self.feeds = Feeds(self._read_stream)
 
     def close(self) -> None:
@@ -64,6 +77,7 @@ class Jobs:
         """Queues a run; the same id twice is one run. Raises QueueFullError and TooManyRunsError."""
         run_id, now = run or new_run_id(), datetime.now(UTC)
         await asyncio.to_thread(self._enqueue, spec, user, priority, run_id)
+        self._outlook.drop()
         try:
             return await self.run(run_id)
         except UNAVAILABLE:  # it is in the queue all the same: who hears otherwise asks again
@@ -73,7 +87,7 @@ class Jobs:
         with self._database.writing("queue"):  # what was counted is true until the run is in the queue
             if self._client.list_workflows(workflow_ids=[run], load_input=False, load_output=False):
                 return
-            waiting, running = line_of(self._client.list_workflows(**_ACTIVE_ONLY))
+            waiting, running = read_line(self._queue)
             self._check_limits(waiting, user)
             examples = examples_left(TRAIN_EXAMPLES, spec.validation_split)
             attributes = {
@@ -119,9 +133,8 @@ class Jobs:
     async def run(self, run: str) -> Run:
         status = await self._status(run)
         snapshot = await (self._replay if status.status in CUT_SHORT else self._snapshot)(run)
-        line = await self._read_line()
-        waits = await self._expected_waits(line) if line.position(run) else {}
-        return Run(**summary(status, line, waits, snapshot), history=snapshot["history"])
+        outlook = await self._outlook_of([status])
+        return Run(**summary(status, outlook, snapshot), history=snapshot["history"])
 
     async def runs(self, *, limit: int, offset: int) -> RunList:
         """A page of runs, newest first."""
@@ -129,14 +142,10 @@ class Jobs:
             name=WORKFLOW, sort_desc=True, limit=limit + 1, offset=offset
         )
         page = sorted(statuses[:limit], key=lambda status: (status.created_at, status.workflow_id), reverse=True)
-        line = await self._read_line()
-        waits = await self._expected_waits(line) if line.waiting else {}
-        snapshots = await asyncio.gather(*(self._snapshot(item.workflow_id) for item in page))
+        outlook = await self._outlook_of(page)
+        snapshots = await asyncio.to_thread(read_snapshots, self._queue, [status.workflow_id for status in page])
         return RunList(
-            runs=[
-                RunSummary(**summary(item, line, waits, snapshot))
-                for item, snapshot in zip(page, snapshots, strict=True)
-            ],
+            runs=[RunSummary(**summary(status, outlook, snapshots[status.workflow_id])) for status in page],
             next_offset=offset + limit if len(statuses) > limit else None,
         )
 
@@ -149,6 +158,7 @@ class Jobs:
             whole = await asyncio.to_thread(self._registry.published, run)
             raise RunEndedError(run, RunState.SUCCEEDED if whole else RunState.FAILED)
         await self._client.cancel_workflow_async(run)
+        self._outlook.drop()
         await asyncio.to_thread(self._checkpoints.delete, run)
         cancelled = await self.run(run)
         if cancelled.state != RunState.CANCELLED:
@@ -174,7 +184,7 @@ class Jobs:
 
     def counts(self) -> dict[str, int]:
         """How many runs there are in each state."""
-        return count_by_state(self._client._sys_db)
+        return count_by_state(self._queue)
 
     def _read_stream(self, run: str, offset: int) -> AsyncIterator[Any]:
         return self._client.read_stream_async(run, STREAM, offset=offset, polling_interval_sec=STREAM_POLL_SECONDS)
@@ -185,21 +195,22 @@ class Jobs:
             raise RunNotFoundError(run)
         return statuses[0]
 
-    async def _read_line(self) -> Line:
-        return line_of(await self._client.list_workflows_async(**_ACTIVE_ONLY))
+    async def _outlook_of(self, statuses: Iterable[WorkflowStatus]) -> Outlook:
+        """It knows of each of these that waits, whichever API process queued it."""
+        waiting = {status.workflow_id for status in statuses if state_of(status) == RunState.QUEUED}
+        asked_at = time.monotonic()
+        outlook = await self._outlook.get()
+        return outlook if waiting <= outlook.positions.keys() else await self._outlook.get(since=asked_at)
 
-    async def _expected_waits(self, line: Line) -> dict[str, float]:
-        running = [place._replace(seconds=await self._seconds_left(place)) for place in line.running]
-        workers = await asyncio.to_thread(self._heartbeats.counts)
-        return expected_waits(line.waiting, running, len(workers))
-
-    async def _seconds_left(self, place: Place) -> float:
-        progress = (await self._snapshot(place.run))["progress"] or {}
-        left = progress.get("seconds_left")
-        return place.seconds if left is None else left
+    def _read_outlook(self) -> Outlook:
+        waiting, running = read_line(self._queue)
+        snapshots = read_snapshots(self._queue, [place.run for place in running])
+        running = [place._replace(seconds=_seconds_left(place, snapshots[place.run])) for place in running]
+        waits = expected_waits(waiting, running, len(self._heartbeats.counts()))
+        return Outlook({place.run: number for number, place in enumerate(waiting, 1)}, waits)
 
     async def _snapshot(self, run: str) -> dict[str, Any]:
-        return await self._client.get_event_async(run, SNAPSHOT, timeout_seconds=0) or empty_snapshot()
+        return (await asyncio.to_thread(read_snapshots, self._queue, [run]))[run]
 
     async def _replay(self, run: str) -> dict[str, Any]:
         """The snapshot of a run whose worker could save no last one, from its whole stream."""
@@ -209,7 +220,9 @@ class Jobs:
         return snapshot
 
 
-_ACTIVE_ONLY: dict[str, Any] = {"name": WORKFLOW, "status": UNENDED, "load_input": False, "load_output": False}
+def _seconds_left(place: Place, snapshot: dict[str, Any]) -> float:
+    left = (snapshot["progress"] or {}).get("seconds_left")
+    return place.seconds if left is None else left
 
 
 def run_id_of(user: str, key: str) -> str:

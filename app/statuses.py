@@ -1,12 +1,13 @@
 """What the durable queue says of runs, in the words of this service."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from dbos import WorkflowStatus
 
-from app.run_queue import MAX_ATTEMPTS, WORKFLOW
+from app.run_queue import MAX_ATTEMPTS, SNAPSHOT, UNENDED, WORKFLOW, empty_snapshot
 from app.scheduling import Place, in_order
 from app.schemas import RunEnd, RunState
 from model.spec import TrainSpec
@@ -32,26 +33,36 @@ class Line(NamedTuple):
     waiting: list[Place]
     running: list[Place]
 
-    def position(self, run: str) -> int | None:
-        """From 1; None for a run that does not wait."""
-        return next((number for number, place in enumerate(self.waiting, 1) if place.run == run), None)
+
+class Outlook(NamedTuple):
+    """What runs that wait may expect: each one's position, from 1, and the seconds until it starts."""
+
+    positions: dict[str, int]
+    waits: dict[str, float]  # empty without a worker
 
 
-def line_of(statuses: list[WorkflowStatus]) -> Line:
-    waiting = [_place(status) for status in statuses if state_of(status) == RunState.QUEUED]
-    running = [_place(status) for status in statuses if state_of(status) == RunState.RUNNING]
-    return Line(in_order(waiting), running)
+def read_line(queue: Any) -> Line:
+    """queue: DBOS' system database, whose own listings build all of each run."""
+    statuses = queue.tables.workflow_status
+    columns = ("status", "workflow_uuid", "authenticated_user", "priority", "created_at", "attributes")
+    query = sa.select(*(statuses.c[name] for name in columns))
+    line = Line([], [])
+    with queue.engine.connect() as connection:
+        unended = query.where(statuses.c.name == WORKFLOW, statuses.c.status.in_(UNENDED))
+        for status, run, user, rank, created_at, attributes in connection.execute(unended):
+            place = Place(run, user or NOBODY, rank, created_at, attributes.get("seconds", 0.0))
+            (line.waiting if _STATES[status] == RunState.QUEUED else line.running).append(place)
+    return Line(in_order(line.waiting), line.running)
 
 
-def _place(status: WorkflowStatus) -> Place:
-    assert status.attributes is not None and status.created_at is not None, "enqueue gives every run both"
-    return Place(
-        run=status.workflow_id,
-        user=status.authenticated_user or NOBODY,
-        rank=status.priority or 0,
-        created_at_ms=status.created_at,
-        seconds=status.attributes.get("seconds", 0.0),
-    )
+def read_snapshots(queue: Any, runs: list[str]) -> dict[str, dict[str, Any]]:
+    """What each run's events add up to, by run. queue: as above; the events are JSON, as the run that wrote them is."""
+    events = queue.tables.workflow_events
+    query = sa.select(events.c.workflow_uuid, events.c.value)
+    with queue.engine.connect() as connection:
+        saved = query.where(events.c.key == SNAPSHOT, events.c.workflow_uuid.in_(runs))
+        found = {run: json.loads(value) for run, value in connection.execute(saved)}
+    return {run: {**empty_snapshot(), **found.get(run, {})} for run in runs}
 
 
 def state_of(status: WorkflowStatus) -> RunState:
@@ -69,17 +80,18 @@ def end_of(status: WorkflowStatus) -> RunEnd:
     return RunEnd(state=_STATES[status.status])
 
 
-def summary(status: WorkflowStatus, line: Line, waits: dict[str, float], snapshot: dict[str, Any]) -> dict[str, Any]:
+def summary(status: WorkflowStatus, outlook: Outlook, snapshot: dict[str, Any]) -> dict[str, Any]:
     """The fields of a RunSummary."""
     assert status.input is not None and status.attributes is not None, "enqueue gives every run both"
     spec = TrainSpec.model_validate(status.input["args"][0])
     run, end = status.workflow_id, end_of(status)
+    waits = end.state == RunState.QUEUED
     return {
         "id": run,
         "name": spec.name,
         "state": end.state,
-        "queue_position": line.position(run),
-        "starts_in_seconds": waits.get(run),
+        "queue_position": outlook.positions.get(run) if waits else None,
+        "starts_in_seconds": outlook.waits.get(run) if waits else None,
         "created_at": status.attributes["created_at"],
         "started_at": snapshot["started_at"] or _time(status.dequeued_at),
         "ended_at": _time(status.completed_at),
@@ -96,7 +108,7 @@ def _time(milliseconds: int | None) -> datetime | None:
 
 
 def count_by_state(queue: Any) -> dict[str, int]:
-    """How many runs there are in each state. queue: DBOS' system database, whose own listings would read every run."""
+    """How many runs there are in each state. queue: as above."""
     statuses, ends = queue.tables.workflow_status, queue.tables.workflow_output
     output = sa.func.coalesce(ends.c.output, statuses.c.output)  # an older DBOS kept it in the latter
     failed = sa.func.coalesce(output.contains('"state":"failed"'), sa.false())  # a failure that the training reported

@@ -49,6 +49,13 @@ def jobs(database: Database, database_url: str) -> Iterator[Interrupted]:
     jobs.close()
 
 
+@pytest.fixture
+def other(database: Database, database_url: str) -> Iterator[Jobs]:
+    """Another process'."""
+    with closing(Jobs(database, Registry(database), Settings(database_url=database_url))) as other:
+        yield other
+
+
 def test_the_first_run_is_queued_though_the_database_was_away(jobs: Interrupted) -> None:
     async def start() -> None:
         await jobs.enqueue_first(SPEC)
@@ -62,7 +69,7 @@ def test_a_first_run_that_was_deleted_leaves_its_name_to_no_other_that_is_there(
     async def start() -> None:
         for _ in range(2):
             await jobs.enqueue_first(SPEC)
-            await jobs.cancel((await jobs._read_line()).waiting[0].run)
+            await jobs.cancel(next(run.id for run in (await jobs.runs(limit=1, offset=0)).runs))
         await jobs.delete("first-0")
         await jobs.enqueue_first(SPEC)
         runs = (await jobs.runs(limit=10, offset=0)).runs
@@ -70,6 +77,31 @@ def test_a_first_run_that_was_deleted_leaves_its_name_to_no_other_that_is_there(
 
     jobs._replay = jobs._snapshot  # type: ignore[method-assign]  # its streams cannot be read
     asyncio.run(start())
+
+
+def test_a_run_that_another_process_queued_has_its_place_at_once(jobs: Interrupted, other: Jobs) -> None:
+    async def look() -> None:
+        assert (await jobs.runs(limit=10, offset=0)).runs == []
+        queued = [(await other.enqueue(SPEC)).id for _ in range(3)]
+        assert [(await jobs.run(run)).queue_position for run in queued[:2]] == [1, 2]
+        assert {run.id: run.queue_position for run in (await jobs.runs(limit=10, offset=0)).runs} == {
+            run: number for number, run in enumerate(queued, 1)
+        }
+
+    asyncio.run(look())
+
+
+def test_a_run_that_has_been_started_has_no_place_in_the_queue(jobs: Interrupted, other: Jobs) -> None:
+    async def look() -> None:
+        run = (await other.enqueue(SPEC)).id
+        assert (await jobs.run(run)).queue_position == 1
+        statuses = other._queue.tables.workflow_status
+        with other._queue.engine.begin() as connection:
+            connection.execute(statuses.update().values(status="PENDING"))
+        started = await jobs.run(run)
+        assert (started.state, started.queue_position, started.starts_in_seconds) == (RunState.RUNNING, None, None)
+
+    asyncio.run(look())
 
 
 def test_a_look_at_a_cancelled_run_does_not_wait_for_a_database_that_is_away(jobs: Interrupted) -> None:
