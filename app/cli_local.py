@@ -11,7 +11,7 @@ from rich.console import Console
 from app.settings import Settings
 from app.terminal import TrainingBar
 from model.checkpoint import CheckpointError, DamagedError
-from model.compilation import use_compilation_cache
+from model.compilation import configure_jax
 from model.data import load_mnist
 from model.files import write_atomically
 from model.finish import finished
@@ -30,7 +30,7 @@ def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds:
     Raises DivergedError once the last parameters that were finite are written, CheckpointError for a checkpoint of
     another training, DataUnavailableError and NotEnoughMemoryError.
     """
-    use_compilation_cache(settings.cache_dir)
+    configure_jax(settings.cache_dir)
     _connect(settings)
     mnist = load_mnist(settings.cache_dir)
     saved = _saved(checkpoint, spec)

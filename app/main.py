@@ -35,7 +35,7 @@ from app.registry import Registry
 from app.routes import aliases, evaluate, health, inference, metrics, models, predict, train
 from app.settings import Settings
 from app.uploads import Uploads
-from model.compilation import use_compilation_cache
+from model.compilation import configure_jax
 from model.presets import PRESETS
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -95,7 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[State]:
-    use_compilation_cache(settings.cache_dir)
+    configure_jax(settings.cache_dir)
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # to hand over to a thread takes as long as to predict
     database = Database(settings.database)
     await persisting(database.migrate)

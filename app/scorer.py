@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from app.lifeline import end_with_parent, offer_to_the_memory_killer, take_stdout
 from model.checkpoint import confidence_of, from_bytes
-from model.compilation import use_compilation_cache
+from model.compilation import configure_jax
 from model.data import DataUnavailableError, load_mnist
 from model.evaluate import evaluate
 from model.losses import DivergedError
@@ -38,7 +38,7 @@ def main(cache_dir: Path, count: int) -> None:
     answer = take_stdout()
     data = sys.stdin.buffer.read(count)
     end_with_parent()
-    use_compilation_cache(cache_dir)
+    configure_jax(cache_dir)
     answer.write(_verdict(data, cache_dir).model_dump_json())
 
 

@@ -25,7 +25,7 @@ from app.registry import Registry
 from app.schemas import Phase, Progress, RunEnd, RunState
 from app.settings import Settings
 from model.checkpoint import CheckpointError
-from model.compilation import use_compilation_cache
+from model.compilation import configure_jax
 from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_left, load_mnist
 from model.finish import finished
 from model.losses import DivergedError
@@ -50,7 +50,7 @@ def main(run: str, attempt: int) -> None:
     logs.configure("trainer", settings)
     spec = TrainSpec.model_validate_json(sys.stdin.readline())
     end_with_parent()
-    use_compilation_cache(settings.cache_dir)
+    configure_jax(settings.cache_dir)
     database = Database(settings.database)
     try:
         end = Training(run, attempt, spec, database, settings, send).run()

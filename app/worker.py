@@ -20,7 +20,6 @@ from app import claims, logs
 from app.checkpoints import Checkpoints
 from app.crashes import PeakMemory, describe_crash
 from app.database import UNAVAILABLE, Database, persisting, retrying
-from app.devices import Device
 from app.heartbeats import Heartbeats
 from app.lifeline import STOPPED, SUPERSEDED, end_with_parent
 from app.run_queue import prepare
@@ -105,7 +104,7 @@ class Worker:
             str(attempt),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=_environment(self._slot.device),
+            env={**os.environ, **self._slot.device.environment},
             start_new_session=True,
         )
         try:
@@ -169,11 +168,6 @@ def _kill(trainer: asyncio.subprocess.Process) -> None:
     """With all that it has started, such as a download."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(trainer.pid, signal.SIGKILL)
-
-
-def _environment(device: Device) -> dict[str, str]:
-    """The trainer may use the worker's devices, and takes of a GPU's memory only what it needs."""
-    return {**os.environ, **device.environment, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from app.checkpoints import Checkpoints
 from app.database import Database
 from app.settings import Settings
-from model.compilation import use_compilation_cache
+from model.compilation import configure_jax
 from model.data import Dataset, load_mnist
 from model.files import write_atomically
 from model.presets import PRESETS
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--database", help="a PostgreSQL's URL; else SQLite's, in the folder for temporary files")
     arguments = parser.parse_args()
     cache = Settings().cache_dir
-    use_compilation_cache(cache)
+    configure_jax(cache)
     images = load_mnist(cache).train
     spec = PRESETS[arguments.preset].spec.model_copy(update={"epochs": arguments.epochs})
     with TemporaryDirectory(prefix="inkling-checkpoints-") as folder:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from app.settings import Settings
 from benchmarks.recognition import prepare
 from model.checkpoint import confidence_of, from_bytes
-from model.compilation import use_compilation_cache
+from model.compilation import configure_jax
 from model.data import Mnist, load_mnist
 from model.evaluate import evaluate
 from model.finish import finished
@@ -45,7 +45,7 @@ class Judged(NamedTuple):
 def main() -> None:
     arguments = parse_arguments()
     cache_dir = Settings().cache_dir
-    use_compilation_cache(cache_dir)
+    configure_jax(cache_dir)
     mnist = load_mnist(cache_dir)
     model = Model(arguments.model.read_bytes() if arguments.model else train(arguments.preset, mnist))
     report = evaluate(model.parameters, mnist.test, model.spec, model.confidence)

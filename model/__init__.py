@@ -44,7 +44,7 @@ Training
     plan                steps, chunks, time and memory, before the start
     devices             how arrays lie on several devices
     memory              whether a training fits into the device
-    compilation         compiled code is kept on disk
+    compilation         compiled code gives the same bits, and is kept on disk
     callbacks           decisions after an epoch
     step                one mini-batch, and the scan over a chunk of them
     resume              a training in the middle, as bytes

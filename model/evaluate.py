@@ -30,7 +30,7 @@ HARDEST = 25
 def evaluate(
     parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec, confidence: Confidence | None = None
 ) -> Evaluation:
-    """The full report of a network on a dataset; the same parameters and device give the same numbers.
+    """The full report of a network on a dataset: the same numbers each time on the same kind of device.
 
     Confidences are those that are served, calibrated; the loss is the training's. Raises DivergedError for outputs
     that are not finite.

@@ -17,7 +17,7 @@ class Finished(NamedTuple):
 
 
 def finished(parameters: net.NetworkParameters, spec: TrainSpec, mnist: Mnist) -> Finished:
-    """The same parameters and spec give the same bytes on the same device.
+    """The same parameters and spec give the same bytes on the same kind of device.
 
     Raises DivergedError for outputs that are not finite.
     """

@@ -59,8 +59,8 @@ def fit(
     dataset: the training images; the spec's validation split is held out of them. Every checkpoint_seconds, or as much
     more seldom as keeps their cost to CHECKPOINT_SHARE, a Checkpoint comes between; `resume.from_bytes` makes of it
     the `saved` with which another fit goes on to the same bits. Closing the generator stops the training after the
-    chunk in flight; so does setting `stop`, with a last Checkpoint and no result. The same spec on the same device
-    gives the same bits.
+    chunk in flight; so does setting `stop`, with a last Checkpoint and no result. The same spec on devices of the same
+    kind gives the same bits, on a GPU if `configure_jax` was called.
     Raises DivergedError when the loss is no longer finite, and NotEnoughMemoryError before the first step.
     """
     examples, validation = split(dataset, spec.validation_split)

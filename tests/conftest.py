@@ -16,7 +16,7 @@ import pytest
 from app.checkpoints import Checkpoints
 from app.database import Database
 from app.settings import Settings
-from model.compilation import use_compilation_cache
+from model.compilation import configure_jax
 from model.data import Dataset, Mnist, load_mnist
 from tests.models import FirstModel
 from tests.postgresql import Postgresql, binaries, running
@@ -25,7 +25,7 @@ from tests.processes import Service, serving
 # A shell that starts this in the background makes it ignore Ctrl-C, and what it starts; some tests send that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 CACHE_DIR = Settings().cache_dir
-use_compilation_cache(CACHE_DIR)
+configure_jax(CACHE_DIR)
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

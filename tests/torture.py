@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-from model.compilation import use_compilation_cache
+from model.compilation import configure_jax
 from model.data import load_mnist
 from model.finish import finished
 from model.presets import TrainRequest
@@ -76,7 +76,7 @@ class Outcome(NamedTuple):
 
 def references(names: list[str], cache_dir: Path) -> dict[str, bytes]:
     """Each spec's parameters, trained here with nobody to disturb it."""
-    use_compilation_cache(cache_dir)
+    configure_jax(cache_dir)
     mnist = load_mnist(cache_dir)
     files = {}
     for name in names:

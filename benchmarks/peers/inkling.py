@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from model.compilation import use_compilation_cache
+from model.compilation import configure_jax
 from model.data import Dataset
 from model.reports import EpochReport
 from model.spec import TrainSpec
@@ -13,7 +13,7 @@ from peers.worker import Reporter, serve
 
 
 def train(job: Job, data: Data, report: Reporter) -> None:
-    use_compilation_cache(Path(os.environ["INKLING_CACHE_DIR"]))
+    configure_jax(Path(os.environ["INKLING_CACHE_DIR"]))
     for result in fit(spec(job), Dataset(data.images, data.labels)):
         if isinstance(result, EpochReport):
             report(result.loss)
