@@ -38,8 +38,10 @@ export class Comparison {
       const compared = await compareModels(this.choices.map(({ value }) => value));
       if (asked === this.#asked) this.#show(compared);
     } catch (cause) {
+      const { message } = problemOf(cause);
+      if (asked !== this.#asked) return;
       this.place.replaceChildren();
-      say(this.message, problemOf(cause).message);
+      say(this.message, message);
     }
   }
 

@@ -13,7 +13,7 @@ export class ModelEditor {
   /** @type {Model | null} */
   #model = null;
 
-  /** @param {(model: Model, done: string) => void} onClose  `done`: what has been done; empty: nothing */
+  /** @param {(model: Model, said: string, tone: "good" | "bad") => void} onClose  `said`: what has been done, or why not; empty: nothing */
   constructor(onClose) {
     this.onClose = onClose;
     this.form = form();
@@ -23,8 +23,8 @@ export class ModelEditor {
     this.aliases = find(this.form, "[name=aliases]", HTMLInputElement);
     this.message = find(this.form, ".message", HTMLElement);
     this.form.addEventListener("submit", (event) => this.#submit(event));
-    this.form.addEventListener("keydown", (event) => event.key === "Escape" && this.#close(""));
-    find(this.form, "[type=button]", HTMLButtonElement).addEventListener("click", () => this.#close(""));
+    this.form.addEventListener("keydown", (event) => event.key === "Escape" && this.#cancel());
+    find(this.form, "[type=button]", HTMLButtonElement).addEventListener("click", () => this.#cancel());
   }
 
   /** Whether it is this model that is edited. @param {Model} model */
@@ -46,31 +46,40 @@ export class ModelEditor {
   /** @param {SubmitEvent} event */
   async #submit(event) {
     event.preventDefault();
-    if (!this.#model) return;
+    const model = this.#model;
+    if (!model) return;
+    const name = this.name.value.trim();
+    const aliases = this.aliases.value.split(/[ ,]+/).filter(Boolean);
     try {
-      await changeModel(this.#model.id, { name: this.name.value.trim(), description: this.description.value.trim() });
-      await this.#setAliases(this.#model);
-      this.#close(`“${this.name.value.trim()}” is saved.`);
+      await changeModel(model.id, { name, description: this.description.value.trim() });
+      await setAliases(model, aliases);
+      this.#close(model, `“${name}” is saved.`);
     } catch (cause) {
-      say(this.message, problemOf(cause).message);
+      const { message } = problemOf(cause);
+      if (this.isOpenFor(model)) say(this.message, message);
+      else this.onClose(model, `“${name}” is not saved: ${message}`, "bad");
     }
   }
 
-  /** @param {Model} model */
-  async #setAliases(model) {
-    const wanted = this.aliases.value.split(/[ ,]+/).filter(Boolean);
-    const had = ownAliases(model);
-    for (const alias of wanted) if (!had.includes(alias)) await pointAlias(alias, model.id);
-    for (const alias of had) if (!wanted.includes(alias)) await dropAlias(alias);
+  #cancel() {
+    if (this.#model) this.#close(this.#model);
   }
 
-  /** @param {string} done */
-  #close(done) {
-    const model = this.#model;
-    this.#model = null;
-    this.row.remove();
-    if (model) this.onClose(model, done);
+  /** Unless another is edited meanwhile. @param {Model} model @param {string} [done] */
+  #close(model, done = "") {
+    if (this.isOpenFor(model)) {
+      this.#model = null;
+      this.row.remove();
+    }
+    this.onClose(model, done, "good");
   }
+}
+
+/** @param {Model} model @param {string[]} wanted */
+async function setAliases(model, wanted) {
+  const had = ownAliases(model);
+  for (const alias of wanted) if (!had.includes(alias)) await pointAlias(alias, model.id);
+  for (const alias of had) if (!wanted.includes(alias)) await dropAlias(alias);
 }
 
 /** @param {Model} model */

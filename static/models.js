@@ -34,7 +34,7 @@ export class Models {
     this.table = find(root, "#models", HTMLTableElement);
     this.empty = find(root, ".models-empty", HTMLElement);
     this.message = find(root, ".models-message", HTMLElement);
-    this.editor = new ModelEditor((model, done) => this.#endEditing(model, done));
+    this.editor = new ModelEditor((model, said, tone) => this.#endEditing(model, said, tone));
     options.answering.addEventListener("change", () => options.onAnswering());
   }
 
@@ -99,8 +99,9 @@ export class Models {
     this.options.onModels(this.#models);
   }
 
-  /** @param {string} id */
+  /** Unless somebody has moved on. @param {string} id */
   #focus(id) {
+    if (document.activeElement !== document.body) return;
     const row = [...this.table.tBodies[0].rows].find((row) => row.dataset.model === id);
     row?.querySelector("button")?.focus({ preventScroll: true });
   }
@@ -186,10 +187,10 @@ export class Models {
     if (row) this.editor.open(model, row);
   }
 
-  /** @param {Model} model @param {string} done */
-  async #endEditing(model, done) {
-    if (done) say(this.message, done, "good");
-    this.#focus(model.id); // before somebody has moved it on
+  /** @param {Model} model @param {string} said @param {"good" | "bad"} tone */
+  async #endEditing(model, said, tone) {
+    if (said) say(this.message, said, tone);
+    this.#focus(model.id);
     await this.refresh();
   }
 
@@ -220,7 +221,7 @@ export class Models {
     }
     await this.refresh();
     button.disabled = false;
-    this.#focus(model.id); // what is disabled loses the focus
+    this.#focus(model.id); // what is disabled, or goes, loses the focus
     this.options.onAnswering();
   }
 

@@ -30,7 +30,8 @@ export class Report {
       const report = await evaluation(id);
       if (this.#opened === id) this.#show(report);
     } catch (cause) {
-      say(this.message, problemOf(cause).message);
+      const { message } = problemOf(cause);
+      if (this.#opened === id) say(this.message, message);
     }
   }
 

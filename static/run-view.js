@@ -17,6 +17,7 @@ export class RunView {
   /** @type {Run | null} */
   #run = null;
   #record = new RunRecord();
+  #asked = 0;
   #stop = () => {};
   #hasEnded = false;
   #timer = 0;
@@ -66,10 +67,17 @@ export class RunView {
     return this.#run?.id;
   }
 
+  /** @param {string} id  the last that is asked for is watched, whichever arrives first */
+  async open(id) {
+    this.#asked += 1;
+    const asked = this.#asked;
+    const opened = await run(id);
+    if (asked === this.#asked) this.watch(opened);
+  }
+
   /** @param {Run} run */
   watch(run) {
-    this.#stop();
-    clearTimeout(this.#timer);
+    this.#asked += 1;
     this.#run = run;
     this.#hasEnded = false;
     this.#record = new RunRecord(run.progress, run.history);
@@ -81,11 +89,11 @@ export class RunView {
 
   /** Lets the connection go while nobody looks: a browser has only six for a site, in all its tabs. */
   rest() {
-    if (this.#run && isActive(this.#run)) this.#stop();
+    this.#stop();
   }
 
   resume() {
-    if (this.#run && isActive(this.#run)) this.#follow(this.#run.id);
+    if (this.#run && !this.#hasEnded) this.#follow(this.#run.id);
   }
 
   /** Offers others to be shown beside the watched one. @param {RunSummary[]} runs */
@@ -121,6 +129,8 @@ export class RunView {
 
   /** @param {string} id */
   #follow(id) {
+    this.#stop();
+    if (document.hidden) return;
     this.#stop = follow(id, {
       onProgress: (progress, offset) => {
         const again = this.#record.addProgress(progress, offset);
@@ -157,18 +167,24 @@ export class RunView {
     const id = this.#run?.id;
     if (!id) return;
     try {
-      const run_ = await run(id);
-      if (this.#run?.id === id) this.#accept(run_);
+      this.#accept(await run(id));
     } catch (cause) {
-      const problem = problemOf(cause);
-      if (problem.status === 404) this.#stop(); // gone for good, with the database it was in
-      say(this.message, problem.message);
+      const { status, message } = problemOf(cause);
+      if (id !== this.id) return;
+      say(this.message, message);
+      if (status === 404) return this.#giveUp(); // gone for good, with the database it was in
     }
     this.#askAgain();
   }
 
-  /** @param {Run} run */
+  #giveUp() {
+    this.#stop();
+    this.#hasEnded = true;
+  }
+
+  /** @param {Run} run  another may be watched since it was asked for */
   #accept(run) {
+    if (run.id !== this.id) return;
     const changed = run.state !== this.#run?.state;
     this.#run = run;
     this.#show();
@@ -176,15 +192,18 @@ export class RunView {
   }
 
   async #cancel() {
-    if (!this.#run) return;
+    const { id } = this;
+    if (!id) return;
     this.cancelButton.disabled = true;
     try {
-      this.#accept(await cancel(this.#run.id));
+      this.#accept(await cancel(id));
     } catch (cause) {
-      say(this.message, problemOf(cause).message);
+      const { message } = problemOf(cause);
+      if (id === this.id) say(this.message, message);
       this.#refresh();
+    } finally {
+      this.cancelButton.disabled = false;
     }
-    this.cancelButton.disabled = false;
   }
 
   #show() {

@@ -130,7 +130,9 @@ export class TrainerForm {
       this.editor.showShapes(outlook?.summary ?? []);
       this.editor.showErrors([]);
     } catch (cause) {
-      const rest = this.editor.showErrors(problemOf(cause).errors);
+      const { errors } = problemOf(cause);
+      if (timer !== this.#timer) return;
+      const rest = this.editor.showErrors(errors);
       this.editor.showShapes([]);
       say(this.outlook, rest.find(isOfNetwork)?.msg ?? "");
     }

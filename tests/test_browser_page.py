@@ -424,6 +424,7 @@ def test_a_model_is_given_names_of_ones_own_that_move_and_are_taken_away(page: P
 def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page: Page, service: Service) -> None:
     content = bytearray(service.http.get("/models/default/download").content)
     content[-4] ^= 1  # the least bit of a number: another model, and as good
+    expect(page.locator("#upload > summary")).to_be_visible()
     page.locator("#upload > summary").press("Enter")
     file = {"name": "from elsewhere.safetensors", "mimeType": "application/octet-stream", "buffer": bytes(content)}
     page.locator("#upload [type=file]").set_input_files([file])  # type: ignore[list-item]
@@ -433,6 +434,23 @@ def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page
     expect(row).to_contain_text("uploaded")
     model = row.get_attribute("data-model")
     assert model is not None
+
+    editor, default = page.locator(".editor"), page.locator("tr", has=page.locator(".badge", has_text="default"))
+    held: list[Route] = []
+    page.route(f"**/models/{model}", lambda route: held.append(route))
+    row.get_by_role("button", name="Edit").press("Enter")
+    editor.locator("[name=description]").fill("as good")
+    with page.expect_request(f"**/models/{model}"):
+        editor.locator("[name=name]").press("Enter")
+    default.get_by_role("button", name="Edit").press("Enter")
+    editor.locator("[name=description]").fill("half a sent")
+    held[0].continue_()
+    expect(page.locator(".models-message")).to_have_text("“from elsewhere” is saved.")
+    expect(row).to_contain_text("as good")
+    expect(editor.locator("[name=description]")).to_have_value("half a sent")
+    expect(editor.locator("[name=description]")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.unroute(f"**/models/{model}")
 
     page.locator("#comparing > summary").press("Enter")
     page.locator("#comparing [name=one]").select_option(model)
