@@ -1,6 +1,6 @@
 // @ts-check
 /** Finds the page's parts and connects them. */
-import { problemOf, run, useKeys } from "./api.js";
+import { problemOf, useKeys } from "./api.js";
 import { Answer } from "./answer.js";
 import { Boxes } from "./boxes.js";
 import { CandidateTrial } from "./candidate.js";
@@ -88,11 +88,11 @@ const form = new TrainerForm(find(document, "#train-form", HTMLFormElement), (ru
 
 /** @param {Reading} reading @param {boolean} finished @param {Question} question */
 function showAnswer(reading, finished, question) {
-  shown = { reading, question };
+  const [{ model }] = reading.digits;
+  shown = { reading, question: { ...question, model } }; // of the default and its candidate, the one that has answered
   answer.show(reading, finished);
   frameDigits();
-  if (finished) why.explain(question, answer.chosen);
-  const [{ model }] = reading.digits;
+  if (finished) why.explain(shown.question, answer.chosen);
   const isUnexpected = !models.answering && !models.isDefault(model);
   if (finished && isUnexpected) models.refresh(); // a better model has become the default meanwhile
 }
@@ -131,7 +131,7 @@ function explainNoAnswer({ status, message, retryAfter }) {
 /** @param {string} id */
 async function watchRun(id) {
   try {
-    view.watch(await run(id));
+    await view.open(id);
     runs.show();
   } catch (cause) {
     problemOf(cause);
