@@ -4,7 +4,8 @@ InklingError
 ├── UnauthorizedError 401
 ├── ForbiddenError 403
 ├── NotFoundError 404          RunNotFoundError, ModelNotFoundError, AliasNotFoundError
-├── ConflictError 409          RunEndedError, ModelInUseError, CandidateError, SupersededError, UnusableModelError
+├── ConflictError 409          RunEndedError, RunActiveError, ModelInUseError, CandidateError, SupersededError,
+│                              UnusableModelError
 ├── InvalidInputError 422      one field of the request, named; ReservedAliasError
 │   ├── TooLargeError 413
 │   └── MediaTypeError 415
@@ -168,5 +169,5 @@ class DeadlineError(UnavailableError):
 
 
 def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors that a route answers with, for OpenAPI; `app.problems` adds their shape."""
+    """The errors that a route answers with, for OpenAPI; `app.problems` adds their shape, and those of many routes."""
     return {status: {"description": HTTPStatus(status).phrase} for status in statuses}

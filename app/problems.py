@@ -20,6 +20,8 @@ from app.errors import DatabaseAwayError, InklingError, describe
 from app.schemas import FieldError, Problem, message_of
 
 REPORTED_ERRORS = 20
+ALWAYS_AVAILABLE = ("/healthz", "/metrics", "/presets", "/v2", "/v2/health/live")  # without database and model
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ def _is_plain_text(message: Message) -> bool:
 def document_problems(openapi: dict[str, Any]) -> None:
     """Gives every error in an OpenAPI document the one shape that all have here, instead of FastAPI's own.
 
-    Whatever takes a body also refuses one that cannot be read, comes too slowly, is too large or of another media type.
+    And adds those that many operations have in common.
     """
     schemas = openapi["components"]["schemas"]
     for replaced in ("HTTPValidationError", "ValidationError"):
@@ -74,14 +76,24 @@ def document_problems(openapi: dict[str, Any]) -> None:
     _, definitions = models_json_schema([(Problem, "serialization")], ref_template=template)
     schemas.update(definitions["$defs"])
     content = {"application/problem+json": {"schema": {"$ref": template.format(model="Problem")}}}
-    for operations in openapi["paths"].values():
+    for path, operations in openapi["paths"].items():
         for operation in operations.values():
-            if "requestBody" in operation:
-                for status, description in describe(400, 408, 413, 415).items():
-                    operation["responses"].setdefault(str(status), description)
-            for status, response in operation["responses"].items():
+            responses = operation["responses"]
+            for status, description in describe(*_common_errors(path, operation)).items():
+                responses.setdefault(str(status), description)
+            for status, response in responses.items():
                 if status >= "400":
                     response["content"] = content
+                if status in ("429", "503"):
+                    response["headers"] = RETRY_AFTER
+
+
+def _common_errors(path: str, operation: dict[str, Any]) -> list[int]:
+    """A body is refused that cannot be read, comes too slowly, is too large or of another media type."""
+    of_body = [400, 408, 413, 415] if "requestBody" in operation else []
+    of_key = [401] if "security" in operation else []
+    unavailable = [] if path in ALWAYS_AVAILABLE else [503]
+    return [*of_body, *of_key, *unavailable]
 
 
 def problem(

@@ -12,6 +12,7 @@ from model.spec import TrainSpec
 
 RUN_ID = "00064447bd31a01f9c2e"
 MODEL_ID = "3f9a1c0b7d2e"
+LOCATION = {"Location": {"description": "The path of what was made", "schema": {"type": "string"}}}  # for OpenAPI
 
 
 class Wire(BaseModel):

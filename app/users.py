@@ -3,32 +3,33 @@
 import secrets
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.dependencies import SettingsDep
 from app.errors import ForbiddenError, UnauthorizedError
 from app.scheduling import Priority
 from app.settings import Settings
 
+_BEARER = HTTPBearer(description="A key, where the service has some", auto_error=False)
+
 
 async def _user(
     request: Request,
     settings: SettingsDep,
-    authorization: Annotated[
-        str | None, Header(description="Where the service has keys: `Bearer KEY`", examples=["Bearer 5ecret"])
-    ] = None,
+    given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
 ) -> str:
     """Raises UnauthorizedError where keys are set and none of them is given."""
     if not settings.api_keys:
         return request.client.host if request.client else "unknown"
-    scheme, _, given = (authorization or "").partition(" ")
     for name, key in settings.api_keys.items():
-        if secrets.compare_digest(key.get_secret_value().encode(), given.encode()) and scheme.lower() == "bearer":
+        if given and secrets.compare_digest(key.get_secret_value().encode(), given.credentials.encode()):
             return name
     raise UnauthorizedError
 
 
 UserDep = Annotated[str, Depends(_user)]
+KEYED = Depends(_user)  # for a route that asks for a key, whoever's it is
 
 
 def require_priority(user: str, priority: Priority, settings: Settings) -> None:

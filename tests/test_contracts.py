@@ -150,6 +150,29 @@ def test_openapi_describes_every_operation_and_parameter(openapi: dict[str, Any]
                 assert all(described.get(key) for key in FIELDS), f"{method} {path} {parameter['name']}"
 
 
+def test_openapi_says_which_operations_ask_for_a_key_and_may_have_to_wait(openapi: dict[str, Any]) -> None:
+    (scheme,) = openapi["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    operations = {
+        (method, path): operation for path, methods in openapi["paths"].items() for method, operation in methods.items()
+    }
+    for (method, path), operation in operations.items():
+        predicts = path == "/predict" or path.startswith("/v2/")
+        assert ("security" in operation) == ("401" in operation["responses"]) == (method != "get" and not predicts), (
+            path
+        )
+    never = {path for (_, path), operation in operations.items() if "503" not in operation["responses"]}
+    assert never == {"/healthz", "/metrics", "/presets", "/v2", "/v2/health/live"}
+    assert "Retry-After" in operations["post", "/train"]["responses"]["429"]["headers"]
+
+
+def test_openapi_describes_what_is_made_and_what_is_downloaded(openapi: dict[str, Any]) -> None:
+    for path, status in (("/train", "202"), ("/models", "200"), ("/models", "201")):
+        assert "Location" in openapi["paths"][path]["post"]["responses"][status]["headers"]
+    download = openapi["paths"]["/models/{model}/download"]["get"]["responses"]["200"]
+    assert list(download["content"]) == ["application/octet-stream"]
+
+
 def test_openapi_gives_every_error_as_a_problem(openapi: dict[str, Any]) -> None:
     problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
     for operations in openapi["paths"].values():

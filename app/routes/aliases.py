@@ -19,7 +19,7 @@ from app.model_schemas import (
     ModelInfo,
 )
 from app.predictor import Predictor
-from app.users import UserDep
+from app.users import KEYED
 
 MAX_CHOICE_BYTES = 1_000
 
@@ -28,8 +28,8 @@ router = APIRouter(tags=["aliases"])
 Alias = Annotated[str, Path(pattern=ALIAS_NAME, description="An alias", examples=["room-12"])]
 
 
-@router.put("/models/default", max_body_size=MAX_CHOICE_BYTES, responses=describe(401, 404, 409, 413, 503))
-def choose_default(choice: DefaultModel, user: UserDep, registry: RegistryDep, predictor: PredictorDep) -> ModelInfo:
+@router.put("/models/default", dependencies=[KEYED], max_body_size=MAX_CHOICE_BYTES, responses=describe(404, 409))
+def choose_default(choice: DefaultModel, registry: RegistryDep, predictor: PredictorDep) -> ModelInfo:
     """Pins the model that answers /predict; with null, the best model answers again, now and from now on."""
     if choice.model is not None:
         predictor.model(choice.model)  # one that cannot be loaded never becomes the default
@@ -38,10 +38,8 @@ def choose_default(choice: DefaultModel, user: UserDep, registry: RegistryDep, p
     return registry.model(DEFAULT)
 
 
-@router.put("/models/candidate", max_body_size=MAX_CHOICE_BYTES, responses=describe(401, 404, 409, 413, 503))
-def choose_candidate(
-    choice: CandidateChoice, user: UserDep, registry: RegistryDep, predictor: PredictorDep
-) -> CandidateInfo:
+@router.put("/models/candidate", dependencies=[KEYED], max_body_size=MAX_CHOICE_BYTES, responses=describe(404, 409))
+def choose_candidate(choice: CandidateChoice, registry: RegistryDep, predictor: PredictorDep) -> CandidateInfo:
     """Tries a model beside the default: on a share of the predictions, or in its shadow. It ends as the default."""
     if choice.model is not None:
         predictor.model(choice.model)  # one that cannot be loaded never becomes the candidate
@@ -68,13 +66,13 @@ def list_aliases(registry: RegistryDep) -> AliasList:
     return AliasList(aliases=registry.aliases())
 
 
-@router.put("/aliases/{alias}", max_body_size=MAX_CHOICE_BYTES, responses=describe(401, 404, 413))
-def point_alias(alias: Alias, choice: AliasChoice, user: UserDep, registry: RegistryDep) -> AliasInfo:
+@router.put("/aliases/{alias}", dependencies=[KEYED], max_body_size=MAX_CHOICE_BYTES, responses=describe(404))
+def point_alias(alias: Alias, choice: AliasChoice, registry: RegistryDep) -> AliasInfo:
     """Makes a name stand for a model, which cannot be deleted meanwhile; or for another than so far."""
     return registry.point(alias, choice.model)
 
 
-@router.delete("/aliases/{alias}", status_code=HTTPStatus.NO_CONTENT, responses=describe(401, 404))
-def drop_alias(alias: Alias, user: UserDep, registry: RegistryDep) -> None:
+@router.delete("/aliases/{alias}", dependencies=[KEYED], status_code=HTTPStatus.NO_CONTENT, responses=describe(404))
+def drop_alias(alias: Alias, registry: RegistryDep) -> None:
     """Forgets a name; its model stays."""
     registry.drop(alias)

@@ -3,7 +3,6 @@
 from fastapi import APIRouter
 
 from app.dependencies import PredictorDep
-from app.errors import describe
 from app.schemas import Health, Readiness
 
 router = APIRouter(tags=["health"])
@@ -15,7 +14,7 @@ async def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", responses=describe(503))
+@router.get("/readyz")
 async def readyz(predictor: PredictorDep) -> Readiness:
     """A model is warm: /predict answers without compiling."""
     return Readiness(model=predictor.default.id)

@@ -41,7 +41,7 @@ _REQUEST_BODY = {
 }
 _INFER: dict[str, Any] = {
     "response_model": InferResponse,
-    "responses": {200: {"content": {"application/octet-stream": _BINARY}}, **describe(404, 409, 413, 415, 422, 503)},
+    "responses": {200: {"content": {"application/octet-stream": _BINARY}}, **describe(404, 409, 422)},
     "openapi_extra": {"requestBody": _REQUEST_BODY},
 }
 
@@ -110,32 +110,32 @@ async def read_liveness() -> ServerLive:
     return ServerLive()
 
 
-@router.get("/health/ready", responses=describe(503))
+@router.get("/health/ready")
 async def read_readiness(predictor: PredictorDep) -> ServerReady:
     """The default model is warm."""
     _ = predictor.default
     return ServerReady()
 
 
-@router.get("/models/{model}", responses=describe(404, 409, 503))
+@router.get("/models/{model}", responses=describe(404, 409))
 def read_model_metadata(target: Latest, predictor: PredictorDep) -> ModelMetadata:
     """What a model takes and gives."""
     return _metadata(target, predictor)
 
 
-@router.get("/models/{model}/versions/{version}", responses=describe(404, 409, 503))
+@router.get("/models/{model}/versions/{version}", responses=describe(404, 409))
 def read_version_metadata(target: OfVersion, predictor: PredictorDep) -> ModelMetadata:
     """What a version of a model takes and gives."""
     return _metadata(target, predictor)
 
 
-@router.get("/models/{model}/ready", responses=describe(404, 409, 503))
+@router.get("/models/{model}/ready", responses=describe(404, 409))
 def read_model_readiness(target: Latest, predictor: PredictorDep) -> ModelReady:
     """A model is warm; asking makes it so."""
     return _ready(target, predictor)
 
 
-@router.get("/models/{model}/versions/{version}/ready", responses=describe(404, 409, 503))
+@router.get("/models/{model}/versions/{version}/ready", responses=describe(404, 409))
 def read_version_readiness(target: OfVersion, predictor: PredictorDep) -> ModelReady:
     """A version of a model is warm; asking makes it so."""
     return _ready(target, predictor)

@@ -10,14 +10,15 @@ from app.dependencies import ModelName, RegistryDep, UploadsDep
 from app.errors import describe
 from app.model_schemas import ONE_LINE, ModelChange, ModelComparison, ModelInfo, ModelList, Order, Sort
 from app.request_bodies import media_type_of, unexpected_type
-from app.schemas import MODEL_ID, PresetInfo, PresetList
+from app.schemas import LOCATION, MODEL_ID, PresetInfo, PresetList
 from app.uploads import MAX_UPLOAD_BYTES
-from app.users import UserDep
+from app.users import KEYED
 from model.presets import PRESETS
 from model.spec import LABEL
 
 MAX_CHANGE_BYTES = 20_000  # 2,000 characters, each of them escaped
 FILE_TYPE = "application/octet-stream"
+_FILE = {FILE_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 
 router = APIRouter(tags=["models"])
 
@@ -44,20 +45,23 @@ def list_models(
 
 @router.post(
     "/models",
+    dependencies=[KEYED],
     status_code=HTTPStatus.CREATED,
     max_body_size=MAX_UPLOAD_BYTES,
     responses={
-        200: {"description": "The same bytes are a model already: this one", "model": ModelInfo},
-        **describe(401, 413, 415, 422, 503),
+        200: {
+            "description": "The same bytes are a model already: this one",
+            "model": ModelInfo,
+            "headers": LOCATION,
+        },
+        201: {"headers": LOCATION},
+        **describe(422),
     },
-    openapi_extra={
-        "requestBody": {"required": True, "content": {FILE_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-    },
+    openapi_extra={"requestBody": {"required": True, "content": _FILE}},
 )
 async def upload_model(
     request: Request,
     response: Response,
-    user: UserDep,
     uploads: UploadsDep,
     name: Annotated[
         str | None,
@@ -101,19 +105,21 @@ def read_model(model: ModelName, registry: RegistryDep) -> ModelInfo:
     return registry.model(model)
 
 
-@router.patch("/models/{model}", max_body_size=MAX_CHANGE_BYTES, responses=describe(401, 404, 413))
-def change_model(model: ModelName, change: ModelChange, user: UserDep, registry: RegistryDep) -> ModelInfo:
+@router.patch("/models/{model}", dependencies=[KEYED], max_body_size=MAX_CHANGE_BYTES, responses=describe(404))
+def change_model(model: ModelName, change: ModelChange, registry: RegistryDep) -> ModelInfo:
     """Renames or describes a model; what it is and how it answers stays."""
     return registry.change(model, change.name, change.description)
 
 
-@router.delete("/models/{model}", status_code=HTTPStatus.NO_CONTENT, responses=describe(401, 404, 409))
-def delete_model(model: ModelName, user: UserDep, registry: RegistryDep) -> None:
+@router.delete("/models/{model}", dependencies=[KEYED], status_code=HTTPStatus.NO_CONTENT, responses=describe(404, 409))
+def delete_model(model: ModelName, registry: RegistryDep) -> None:
     """Deletes a model that no alias points to."""
     registry.delete(model)
 
 
-@router.get("/models/{model}/download", response_class=Response, responses=describe(404, 409))
+@router.get(
+    "/models/{model}/download", response_class=Response, responses={200: {"content": _FILE}, **describe(404, 409)}
+)
 def download_model(
     model: ModelName,
     registry: RegistryDep,
@@ -124,7 +130,7 @@ def download_model(
     """The model's parameters with its spec; equal trainings give equal files."""
     model_id, data = registry.parameters(model)
     headers = {"Content-Disposition": f'attachment; filename="{model_id}.{format}"'}
-    return Response(data, headers=headers, media_type="application/octet-stream")
+    return Response(data, headers=headers, media_type=FILE_TYPE)
 
 
 @router.get("/presets", tags=["train"])

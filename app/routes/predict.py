@@ -51,7 +51,7 @@ _REQUEST_BODY = {
 @router.post(
     "/predict",
     response_model=Prediction | PredictionList | NumberPrediction,
-    responses=describe(404, 409, 413, 415, 422, 503),
+    responses=describe(404, 409, 422),
     openapi_extra={"requestBody": _REQUEST_BODY},
 )
 async def predict(request: Request, model: Model = None, include: Include = (), segment: Segment = False) -> Response:

@@ -13,7 +13,7 @@ from app.errors import describe
 from app.feeds import EventStream
 from app.jobs import Jobs, run_id_of
 from app.scheduling import Priority
-from app.schemas import DryRun, LayerSummary, Run, RunList
+from app.schemas import LOCATION, DryRun, LayerSummary, Run, RunList
 from app.users import UserDep, may_change, require_priority
 from model.data import TRAIN_EXAMPLES, examples_left
 from model.network import parameter_count
@@ -33,7 +33,8 @@ router = APIRouter(prefix="/train", tags=["train"])
     max_body_size=MAX_SPEC_BYTES,
     responses={
         200: {"model": DryRun, "description": "What the run would be"},
-        **describe(401, 403, 413, 429, 503),
+        202: {"headers": LOCATION},
+        **describe(403, 429),
     },
 )
 async def train(
@@ -140,14 +141,14 @@ async def _watch(jobs: Jobs, run: Run, offset: int) -> AsyncGenerator[bytes, Non
         yield format_sse_event(event="end", data_str=end.model_dump_json())
 
 
-@router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(401, 403, 404, 409))
+@router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(403, 404, 409))
 async def cancel_run(run: RunId, user: UserDep, jobs: JobsDep, settings: SettingsDep) -> Run:
     """Ends a queued or running run; what it has reported so far is kept. Where keys are set, one's own."""
     may_change(user, await jobs.owner(run), settings)
     return await jobs.cancel(run)
 
 
-@router.delete("/{run}", status_code=HTTPStatus.NO_CONTENT, responses=describe(401, 403, 404, 409))
+@router.delete("/{run}", status_code=HTTPStatus.NO_CONTENT, responses=describe(403, 404, 409))
 async def delete_run(run: RunId, user: UserDep, jobs: JobsDep, settings: SettingsDep) -> None:
     """Removes an ended run and its events; the model that it published stays. Where keys are set, one's own."""
     may_change(user, await jobs.owner(run), settings)
