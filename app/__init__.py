@@ -25,13 +25,13 @@ Runs
     scheduling          whose run is next, and when it may expect to start
     statuses            the queue's words in this service's
     feeds               one reader of a run's progress, however many watch
-    heartbeats          which workers live
+    devices             GPUs, and which of them a worker has
+    heartbeats          which workers live, and on what
     readings            one reading for all who ask within a moment
     jobs                the API's side of the queue
     claims              the worker's side of the queue
 
 Workers
-    devices             GPUs, and which of them a worker has
     slots               a worker's place on its machine
     crashes             why a trainer died
     upkeep              signs of life, takeover, sweeping

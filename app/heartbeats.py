@@ -10,6 +10,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from app.database import Database, metadata
+from app.devices import CPU
 
 _workers = sa.Table(
     "workers",
@@ -45,6 +46,12 @@ class Heartbeats:
         """Each worker's beats, by its executor."""
         with self._database.reading() as connection:
             return {row.executor: row.beats for row in connection.execute(sa.select(_workers))}
+
+    def backend(self) -> str:
+        """What the workers train on, as JAX names it: "gpu" where one of them has one."""
+        with self._database.reading() as connection:
+            devices = connection.scalars(sa.select(_workers.c.device)).all()
+        return "gpu" if any(device != CPU for device in devices) else "cpu"
 
     def leave(self, executor: str) -> None:
         with self._database.writing() as connection:

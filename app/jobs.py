@@ -89,10 +89,9 @@ class Jobs:
                 return
             waiting, running = read_line(self._queue)
             self._check_limits(waiting, user)
-            examples = examples_left(TRAIN_EXAMPLES, spec.validation_split)
             attributes = {
                 "created_at": datetime.now(UTC).isoformat(),
-                "seconds": estimate_seconds(spec, examples),
+                "seconds": self.expected_seconds(spec),
             }
             self._client.enqueue(
                 {
@@ -107,6 +106,11 @@ class Jobs:
                 },
                 spec.model_dump(mode="json"),
             )
+
+    def expected_seconds(self, spec: TrainSpec) -> float:
+        """How long the training is expected to take on what the workers train on."""
+        examples = examples_left(TRAIN_EXAMPLES, spec.validation_split)
+        return estimate_seconds(spec, examples, backend=self._heartbeats.backend())
 
     def _check_limits(self, waiting: list[Place], user: str) -> None:
         own = sum(place.user == user for place in waiting)

@@ -3,8 +3,6 @@
 import math
 from typing import NamedTuple
 
-import jax
-
 from model.network import parameter_count
 from model.spec import TrainSpec
 from model.spec_layers import layer_shapes
@@ -30,51 +28,59 @@ def total_steps(spec: TrainSpec, examples: int) -> int:
     return math.ceil(examples / spec.batch_size) * spec.epochs
 
 
-def plan_epoch(spec: TrainSpec, examples: int) -> Plan:
+def plan_epoch(spec: TrainSpec, examples: int, *, backend: str) -> Plan:
     """Chunks of about CHUNK_SECONDS: of one length if they can be, as each length is compiled; else out of few."""
     steps = math.ceil(examples / spec.batch_size)
-    wanted = max(1.0, CHUNK_SECONDS / estimate_step_seconds(spec))
+    wanted = max(1.0, CHUNK_SECONDS / estimate_step_seconds(spec, backend=backend))
     if steps <= 1.5 * wanted:
         return Plan(steps, steps)
+
+    def compilations(length: int) -> tuple[bool, bool]:
+        leaves_a_rest = steps % length > 0
+        return leaves_a_rest, length not in _COMMON_LENGTHS
+
     near = [length for length in range(1, steps) if wanted / 1.5 <= length <= 1.5 * wanted]
-    return Plan(steps, min(near, key=lambda length: (steps % length > 0, length not in _LENGTHS, -length)))
+    return Plan(steps, min(near, key=lambda length: (*compilations(length), -length)))
 
 
-# Four lengths from each power of two to the next.
-_LENGTHS = {(4 + quarter) << power >> 2 for power in range(26) for quarter in range(4)}
+# Four from each power of two to the next, so that other runs find them compiled.
+_COMMON_LENGTHS = {quarters * 2**power // 4 for power in range(26) for quarters in range(4, 8)}
 
 
-def estimate_step_seconds(spec: TrainSpec) -> float:
+def estimate_step_seconds(spec: TrainSpec, *, backend: str) -> float:
     """Arithmetic and memory traffic of one step at speeds a common device reaches; good to a factor of a few.
 
-    Each multiply-add of an image costs 6 operations (2 forward, 4 backward), each parameter 32 bytes a step (gradient,
-    Adam's moments), each number between layers 24 (written and read, forward and backward).
+    Each multiply-add of an image costs 6 operations, 2 forward and 4 backward. backend: as JAX names it; all but the
+    CPU count as GPUs.
     """
-    speed = _SPEEDS.get(jax.default_backend(), _SPEEDS["gpu"])
+    speed = _CPU if backend == "cpu" else _GPU
     shapes = list(layer_shapes(spec.network))
-    flops = 6 * sum(shape.multiplications for shape in shapes) * spec.batch_size
-    image_bytes = 24 * sum(math.prod(shape.output_shape) for shape in shapes)
+    flops = 6 * sum(shape.multiplications for shape in shapes)
+    activations = sum(math.prod(shape.output_shape) for shape in shapes)
+    image_seconds = flops / speed.flops + activations / speed.activations
     if spec.augmentation:
-        image_bytes += _AUGMENTATION_BYTES
-    moved_bytes = 32 * parameter_count(spec.network) + image_bytes * spec.batch_size
-    return flops / speed.flops + moved_bytes / speed.bytes + speed.step_seconds
+        image_seconds += 1 / speed.augmentations
+    return parameter_count(spec.network) / speed.parameters + image_seconds * spec.batch_size + speed.step_seconds
 
 
 class _Speed(NamedTuple):
-    """Sustained operations and bytes a second, and the fixed cost of a step in seconds."""
+    """What is done a second; step_seconds: what every step costs besides."""
 
     flops: float
-    bytes: float
+    activations: float  # numbers that pass from layer to layer and back
+    augmentations: float  # images
+    parameters: float  # updated
     step_seconds: float
 
 
-_SPEEDS = {"cpu": _Speed(80e9, 20e9, 30e-6), "gpu": _Speed(5e12, 1e12, 60e-6)}
-_AUGMENTATION_BYTES = 400_000  # of memory traffic would take as long as augmenting an image does: 20 µs on a CPU
+# The CPU's are fitted to what two cores take (benchmarks/README.md); the GPU's are guessed.
+_CPU = _Speed(flops=220e9, activations=250e6, augmentations=50e3, parameters=2e9, step_seconds=30e-6)
+_GPU = _Speed(flops=5e12, activations=40e9, augmentations=2.5e6, parameters=30e9, step_seconds=60e-6)
 
 
-def estimate_seconds(spec: TrainSpec, examples: int) -> float:
+def estimate_seconds(spec: TrainSpec, examples: int, *, backend: str) -> float:
     """How long the whole training is expected to take, in seconds, without start-up and compilation."""
-    return total_steps(spec, examples) * estimate_step_seconds(spec)
+    return total_steps(spec, examples) * estimate_step_seconds(spec, backend=backend)
 
 
 def estimate_memory_bytes(spec: TrainSpec, examples: int) -> int:

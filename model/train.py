@@ -83,7 +83,7 @@ class _Training:
     def __init__(self, spec: TrainSpec, dataset: Dataset, saved: SavedTraining | None = None) -> None:
         self.spec, self.mesh, self.examples = spec, all_devices(), len(dataset)
         self.images, self.labels = self._on_devices((dataset.images, dataset.labels))
-        plan = plan_epoch(spec, self.examples)
+        plan = plan_epoch(spec, self.examples, backend=jax.default_backend())
         self.journal = saved.journal.model_copy(deep=True) if saved else Journal(chunk_steps=plan.chunk_steps)
         self.plan = plan._replace(chunk_steps=self.journal.chunk_steps)
         self.rates = learning_rates(spec.optimizer, steps=total_steps(spec, self.examples), epochs=spec.epochs)

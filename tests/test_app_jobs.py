@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from app.checkpoints import Checkpoints
 from app.database import Database
+from app.heartbeats import Heartbeats
 from app.jobs import Jobs
 from app.registry import Registry
 from app.scheduling import Priority
@@ -63,6 +64,15 @@ def test_the_first_run_is_queued_though_the_database_was_away(jobs: Interrupted)
         assert [run.id for run in (await jobs.runs(limit=10, offset=0)).runs] == ["first-0"]
 
     asyncio.run(start())
+
+
+def test_a_training_takes_as_long_as_on_what_the_workers_train_on(jobs: Interrupted, database: Database) -> None:
+    nobody = jobs.expected_seconds(SPEC)
+    heartbeats = Heartbeats(database)
+    heartbeats.join("host/0", "host", 0, "CPU")
+    assert jobs.expected_seconds(SPEC) == nobody
+    heartbeats.join("host/1", "host", 1, "NVIDIA H100 80GB HBM3")
+    assert jobs.expected_seconds(SPEC) < nobody
 
 
 def test_a_first_run_that_was_deleted_leaves_its_name_to_no_other_that_is_there(jobs: Interrupted) -> None:

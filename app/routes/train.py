@@ -1,5 +1,6 @@
 """/train: request, list, watch and cancel runs."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from http import HTTPStatus
@@ -17,7 +18,7 @@ from app.schemas import LOCATION, DryRun, LayerSummary, Run, RunList
 from app.users import UserDep, may_change, require_priority
 from model.data import TRAIN_EXAMPLES, examples_left
 from model.network import parameter_count
-from model.plan import estimate_memory_bytes, estimate_seconds
+from model.plan import estimate_memory_bytes
 from model.presets import TrainRequest
 from model.spec import TrainSpec
 from model.spec_layers import layer_shapes
@@ -57,7 +58,7 @@ async def train(
     """Queues a training. Every field may be left out: `{}` trains the tutorial network. Users take turns."""
     if dry_run:
         response.status_code = HTTPStatus.OK
-        return _dry_run(request.spec())
+        return _dry_run(request.spec(), await asyncio.to_thread(jobs.expected_seconds, request.spec()))
     require_priority(user, priority, settings)
     run_id = idempotency_key and run_id_of(user, idempotency_key)
     run = await jobs.enqueue(request.spec(), user=user, priority=priority, run=run_id)
@@ -65,7 +66,7 @@ async def train(
     return run
 
 
-def _dry_run(spec: TrainSpec) -> DryRun:
+def _dry_run(spec: TrainSpec, seconds: float) -> DryRun:
     examples = examples_left(TRAIN_EXAMPLES, spec.validation_split)
     shapes = list(layer_shapes(spec.network))
     rows = [
@@ -78,7 +79,7 @@ def _dry_run(spec: TrainSpec) -> DryRun:
         parameters=parameter_count(spec.network),
         trainable_parameters=sum(row.parameters - row.statistics for row in shapes),
         memory_bytes=estimate_memory_bytes(spec, examples),
-        seconds=estimate_seconds(spec, examples),
+        seconds=seconds,
     )
 
 
