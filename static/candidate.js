@@ -4,6 +4,7 @@ import { candidate, problemOf, tryCandidate } from "./api.js";
 import { find, say } from "./dom.js";
 import * as format from "./format.js";
 import { offer } from "./model-choice.js";
+import { Poll } from "./poll.js";
 
 /** @typedef {import("./api.js").Candidate} Tried */
 /** @typedef {import("./api.js").Model} Model */
@@ -11,7 +12,7 @@ import { offer } from "./model-choice.js";
 const LOOK_MS = 5_000;
 
 export class CandidateTrial {
-  #timer = 0;
+  #poll = new Poll(() => this.#look());
   /** @type {Model[]} */
   #models = [];
 
@@ -46,14 +47,14 @@ export class CandidateTrial {
 
   /** As long as one looks on. */
   async #look() {
-    clearTimeout(this.#timer);
+    this.#poll.stop();
     if (!this.root.open) return;
     try {
       this.#show(await candidate());
     } catch (cause) {
       this.state.textContent = problemOf(cause).message;
     }
-    this.#timer = setTimeout(() => this.#look(), LOOK_MS);
+    this.#poll.askIn(LOOK_MS);
   }
 
   /** @param {import("./api.js").CandidateChoice} choice */

@@ -3,6 +3,7 @@
 import { connection, models, problemOf, readiness, runs } from "./api.js";
 import { find } from "./dom.js";
 import { count, duration, percent } from "./format.js";
+import { Poll } from "./poll.js";
 
 /** @typedef {import("./api.js").Problem} Problem */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
@@ -12,7 +13,7 @@ const LOADING_MS = 300;
 const LOST_MS = 2_000;
 
 export class Readiness {
-  #timer = 0;
+  #poll = new Poll(() => this.check());
   #checking = false;
   isReady = false;
 
@@ -29,10 +30,10 @@ export class Readiness {
   async check() {
     if (this.#checking) return;
     this.#checking = true;
-    clearTimeout(this.#timer);
+    this.#poll.stop();
     try {
       const wait = await this.#look();
-      if (wait) this.#timer = setTimeout(() => this.check(), wait);
+      if (wait) this.#poll.askIn(wait);
     } finally {
       this.#checking = false;
     }

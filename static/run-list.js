@@ -3,6 +3,7 @@
 import { problemOf, runs } from "./api.js";
 import { element, find } from "./dom.js";
 import * as format from "./format.js";
+import { Poll } from "./poll.js";
 import { isActive } from "./run-view.js";
 
 /** @typedef {import("./api.js").RunSummary} RunSummary */
@@ -14,7 +15,7 @@ const QUIET_MS = 15_000;
 
 export class RunList {
   #limit = PAGE;
-  #timer = 0;
+  #poll = new Poll(() => this.refresh());
   /** @type {RunSummary[]} */
   #runs = [];
 
@@ -35,7 +36,7 @@ export class RunList {
 
   /** Asks again from time to time: others train on the same service. */
   async refresh() {
-    clearTimeout(this.#timer);
+    this.#poll.stop();
     try {
       const { runs: recent, next_offset: next } = await runs(this.#limit);
       this.#runs = recent;
@@ -45,8 +46,7 @@ export class RunList {
     } catch (cause) {
       problemOf(cause); // the list stays as it was; the page says elsewhere that the service is away
     } finally {
-      clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.#look(), this.#runs.some(isActive) ? ACTIVE_MS : QUIET_MS);
+      this.#poll.askIn(this.#runs.some(isActive) ? ACTIVE_MS : QUIET_MS);
     }
   }
 
@@ -57,11 +57,6 @@ export class RunList {
     const rows = this.#runs.map((run) => this.#row(run));
     this.list.replaceChildren(...rows.map((button) => element("li", {}, button)));
     rows.find((button) => button.dataset.run === focused)?.focus({ preventScroll: true });
-  }
-
-  #look() {
-    if (document.visibilityState === "visible") this.refresh();
-    else this.#timer = setTimeout(() => this.#look(), QUIET_MS);
   }
 
   /** @param {RunSummary} run */

@@ -4,13 +4,15 @@ import { cancel, follow, problemOf, run } from "./api.js";
 import { Chart, logarithmic, upToOne } from "./chart.js";
 import { element, find, say } from "./dom.js";
 import * as format from "./format.js";
+import { Poll } from "./poll.js";
 import { RunRecord } from "./run-record.js";
 
 /** @typedef {import("./api.js").Run} Run */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 /** @typedef {import("./api.js").EpochReport} EpochReport */
 
-const AGAIN_MS = 2_000;
+const WAITING_MS = 4_000;
+const ENDING_MS = 1_000;
 const PHASES = { preparing: "getting ready", training: "training", evaluating: "being examined on the test images" };
 
 export class RunView {
@@ -20,7 +22,8 @@ export class RunView {
   #asked = 0;
   #stop = () => {};
   #hasEnded = false;
-  #timer = 0;
+  #poll = new Poll(() => this.#refresh());
+  #frame = 0;
   /** The last report in the table. @type {EpochReport | undefined} */
   #tabled;
   /** The run whose curves are shown beside. @type {Run | null} */
@@ -157,10 +160,10 @@ export class RunView {
 
   /** A queued run sends no events of its place, and one whose events have ended may take a moment to say so. */
   #askAgain() {
-    clearTimeout(this.#timer);
+    this.#poll.stop();
     const state = this.#run?.state;
-    if (state === "queued" || (state === "running" && this.#hasEnded))
-      this.#timer = setTimeout(() => this.#refresh(), AGAIN_MS);
+    if (state === "queued") this.#poll.askIn(WAITING_MS);
+    else if (state === "running" && this.#hasEnded) this.#poll.askIn(ENDING_MS);
   }
 
   async #refresh() {
