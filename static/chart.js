@@ -10,6 +10,7 @@ import { find, svg } from "./dom.js";
 
 const MARGIN = { left: 40, right: 10, top: 8, bottom: 22 };
 const MAX_LINE_POINTS = 400;
+const MAX_MARKS = 100;
 
 /** For losses: equal ratios look equal, so that late progress stays visible. @type {Scale} */
 export const logarithmic = {
@@ -80,10 +81,10 @@ export class Chart {
       ...(values.length ? this.#axisOfValues(frame, values) : []),
       ...this.#axisOfEpochs(frame),
       svg("path", { class: "chart-beside", d: path(this.#beside, frame) }),
-      ...this.#beside.map(({ x, y }) => svg("circle", { class: "chart-beside-epoch", cx: frame.x(x), cy: frame.y(y), r: 2.5 })),
+      ...marked(this.#beside).map(({ x, y }) => svg("circle", { class: "chart-beside-epoch", cx: frame.x(x), cy: frame.y(y), r: 2.5 })),
       svg("path", { class: "chart-line", d: path(line, frame) }),
-      ...epochs.map(({ x, y }) => svg("circle", { class: "chart-epoch", cx: frame.x(x), cy: frame.y(y), r: 3 })),
-      ...validation.map(({ x, y }) => svg("path", { class: "chart-validation", d: diamond(frame.x(x), frame.y(y)) })),
+      ...marked(epochs).map(({ x, y }) => svg("circle", { class: "chart-epoch", cx: frame.x(x), cy: frame.y(y), r: 3 })),
+      ...marked(validation).map(({ x, y }) => svg("path", { class: "chart-validation", d: diamond(frame.x(x), frame.y(y)) })),
       ...this.#pointer(frame),
     );
     this.root.dataset.points = String(points.length);
@@ -194,6 +195,12 @@ function thinned(points) {
   return Array.from({ length: Math.ceil(points.length / size) }, (_, i) =>
     mean(points.slice(i * size, (i + 1) * size)),
   );
+}
+
+/** Those that have room for a mark, the last among them. @param {Point[]} points @returns {Point[]} */
+function marked(points) {
+  const size = Math.ceil(points.length / MAX_MARKS);
+  return points.filter((_, i) => (points.length - 1 - i) % size === 0);
 }
 
 /** @param {Point[]} points @returns {Point} */

@@ -86,7 +86,7 @@ export class RunView {
     this.#record = new RunRecord(run.progress, run.history);
     this.#follow(run.id);
     this.#offer();
-    this.#show();
+    this.#showNow();
     this.#askAgain();
   }
 
@@ -212,6 +212,11 @@ export class RunView {
   #show() {
     const run = this.#run;
     if (!run) return;
+    cancelAnimationFrame(this.#frame);
+    this.#frame = requestAnimationFrame(() => this.#showNow());
+  }
+
+  #showNow() {
     this.empty.hidden = true;
     this.body.hidden = false;
     this.name.textContent = run.name;
