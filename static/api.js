@@ -46,7 +46,6 @@
 
 const PATIENCE_MS = 30_000;
 const UPLOAD_PATIENCE_MS = 120_000;
-const MODELS_PER_PAGE = 100;
 const RECONNECT_MS = 3_000;
 const LOST_MS = 5_000;
 
@@ -109,16 +108,29 @@ export const run = (id) => request(`/train/${encodeURIComponent(id)}`);
 /** @param {string} id @returns {Promise<Run>} */
 export const cancel = (id) => request(`/train/${encodeURIComponent(id)}/cancel`, { method: "POST" });
 
-/** All of them, newest first. @returns {Promise<Model[]>} */
-export async function models() {
-  /** @type {Model[]} */
-  const found = [];
-  for (let offset = 0; offset !== null; ) {
-    const page = await request(`/models?limit=${MODELS_PER_PAGE}&offset=${offset}`);
-    found.push(...page.models);
-    offset = page.next_offset ?? null;
+/** @returns {Promise<boolean>} */
+export const hasModels = async () => (await request("/models?limit=1")).models.length > 0;
+
+/**
+ * The newest models, and of the older ones those that are named.
+ * @param {number} limit @param {string[]} names  ids and aliases @returns {Promise<{found: Model[], areAll: boolean}>}
+ */
+export async function models(limit, names) {
+  const { models: newest, next_offset: next } = await request(`/models?limit=${limit}`);
+  const lacks = (/** @type {string} */ name) => !newest.some(({ id, aliases }) => id === name || aliases.includes(name));
+  const older = next ? await Promise.all(names.filter(lacks).map(modelsNamed)) : [];
+  const found = new Map([...newest, ...older.flat()].map((model) => [model.id, model]));
+  return { found: [...found.values()], areAll: !next };
+}
+
+/** @param {string} name  an id or an alias @returns {Promise<Model[]>}  none where it has been deleted */
+async function modelsNamed(name) {
+  try {
+    return [await request(`/models/${encodeURIComponent(name)}`)];
+  } catch (cause) {
+    if (problemOf(cause).status === 404) return [];
+    throw cause;
   }
-  return found;
 }
 
 /** @param {string} id @param {{name: string, description: string}} change @returns {Promise<Model>} */

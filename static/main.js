@@ -93,8 +93,7 @@ function showAnswer(reading, finished, question) {
   answer.show(reading, finished);
   frameDigits();
   if (finished) why.explain(shown.question, answer.chosen);
-  const isUnexpected = !models.answering && !models.isDefault(model);
-  if (finished && isUnexpected) models.refresh(); // a better model has become the default meanwhile
+  if (finished) models.noteAnswer(model);
 }
 
 /** Explains another of several digits. @param {number} chosen */

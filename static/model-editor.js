@@ -10,8 +10,8 @@ const RESERVED = ["default", "candidate"];
 const ALIASES = "[ ,]*([a-z][a-z0-9\\-]{0,31}([ ,]+|$))*"; // as the service takes them
 
 export class ModelEditor {
-  /** @type {Model | null} */
-  #model = null;
+  /** What is edited. @type {Model | null} */
+  model = null;
 
   /** @param {(model: Model, said: string, tone: "good" | "bad") => void} onClose  `said`: what has been done, or why not; empty: nothing */
   constructor(onClose) {
@@ -29,12 +29,12 @@ export class ModelEditor {
 
   /** Whether it is this model that is edited. @param {Model} model */
   isOpenFor({ id }) {
-    return this.#model?.id === id;
+    return this.model?.id === id;
   }
 
   /** @param {Model} model @param {HTMLTableRowElement} below  its row */
   open(model, below) {
-    this.#model = model;
+    this.model = model;
     this.name.value = model.name;
     this.description.value = model.description ?? "";
     this.aliases.value = ownAliases(model).join(" ");
@@ -46,7 +46,7 @@ export class ModelEditor {
   /** @param {SubmitEvent} event */
   async #submit(event) {
     event.preventDefault();
-    const model = this.#model;
+    const model = this.model;
     if (!model) return;
     const name = this.name.value.trim();
     const aliases = this.aliases.value.split(/[ ,]+/).filter(Boolean);
@@ -62,13 +62,13 @@ export class ModelEditor {
   }
 
   #cancel() {
-    if (this.#model) this.#close(this.#model);
+    if (this.model) this.#close(this.model);
   }
 
   /** Unless another is edited meanwhile. @param {Model} model @param {string} [done] */
   #close(model, done = "") {
     if (this.isOpenFor(model)) {
-      this.#model = null;
+      this.model = null;
       this.row.remove();
     }
     this.onClose(model, done, "good");

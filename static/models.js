@@ -12,6 +12,10 @@ import { ModelEditor } from "./model-editor.js";
 /** Guessing is right for one image of ten. */
 const LEARNED_NOTHING = 0.2;
 const STALE_MS = 14_000;
+const PAGE = 50;
+const MOST = 1_000; // that the service gives at once
+/** Those of the models that answer where none is asked for. */
+const STANDING = ["default", "candidate"];
 
 export class Models {
   /** @type {Model[]} */
@@ -22,6 +26,8 @@ export class Models {
   #asked = 0;
   #askedAt = 0;
   #shown = "";
+  #limit = PAGE;
+  #unexpected = "";
 
   /**
    * @param {HTMLElement} root
@@ -34,6 +40,11 @@ export class Models {
     this.table = find(root, "#models", HTMLTableElement);
     this.empty = find(root, ".models-empty", HTMLElement);
     this.message = find(root, ".models-message", HTMLElement);
+    this.more = find(root, ".more-models", HTMLButtonElement);
+    this.more.addEventListener("click", () => {
+      this.#limit = Math.min(MOST, 2 * this.#limit);
+      this.refresh();
+    });
     this.editor = new ModelEditor((model, said, tone) => this.#endEditing(model, said, tone));
     options.answering.addEventListener("change", () => options.onAnswering());
   }
@@ -48,9 +59,12 @@ export class Models {
     return this.#models.find((model) => model.id === id);
   }
 
-  /** Whether the page knows this model as the default. @param {string} id */
-  isDefault(id) {
-    return Boolean(this.find(id)?.aliases.includes("default"));
+  /** Another than the known default has answered: it may have become that. Each is a reason to look only once. @param {string} id */
+  noteAnswer(id) {
+    if (this.answering || this.#unexpected === id) return;
+    if (this.find(id)?.aliases.some((alias) => STANDING.includes(alias))) return;
+    this.#unexpected = id;
+    this.refresh();
   }
 
   /** Tells models apart by what their runs say; fetches them when one has ended, and now and then, as others choose and
@@ -69,13 +83,19 @@ export class Models {
     this.#askedAt = performance.now();
     const question = this.#asked;
     try {
-      const answer = await models();
+      const { found, areAll } = await models(this.#limit, this.#kept);
       if (question !== this.#asked) return; // asked again meanwhile
-      this.#models = answer;
+      this.#models = found;
+      this.more.hidden = areAll || this.#limit === MOST;
       this.#show();
     } catch (cause) {
       problemOf(cause); // what is shown stays; the page says elsewhere that the service is away
     }
+  }
+
+  /** Shown however many are newer. */
+  get #kept() {
+    return ["default", this.answering, this.editor.model?.id ?? ""].filter(Boolean);
   }
 
   /** Rows that say the same stay, lest a button vanish under the pointer. */

@@ -1,6 +1,6 @@
 // @ts-check
 /** Whether the service can recognise yet; while it cannot, a note that says why and how far it is. */
-import { connection, models, problemOf, readiness, runs } from "./api.js";
+import { connection, hasModels, problemOf, readiness, runs } from "./api.js";
 import { find } from "./dom.js";
 import { count, duration, percent } from "./format.js";
 import { Poll } from "./poll.js";
@@ -42,7 +42,7 @@ export class Readiness {
   /** @returns {Promise<number>} milliseconds until the next look; 0 when the service is ready */
   async #look() {
     try {
-      if ((await models()).length === 0) return await this.#explainTraining();
+      if (!(await hasModels())) return await this.#explainTraining();
       await readiness();
     } catch (cause) {
       return this.#explainProblem(problemOf(cause));
