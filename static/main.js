@@ -72,7 +72,10 @@ const view = new RunView(watch, () => runs.refresh());
 
 const runs = new RunList(find(document, "#runs", HTMLElement), {
   watched: () => view.id,
-  onChoice: watchRun,
+  onChoice: (id) => {
+    keepInAddress(id);
+    watchRun(id);
+  },
   onList: (recent) => {
     watchTheMostInteresting(recent);
     view.offer(recent);
@@ -81,6 +84,7 @@ const runs = new RunList(find(document, "#runs", HTMLElement), {
 });
 
 const form = new TrainerForm(find(document, "#train-form", HTMLFormElement), (run) => {
+  keepInAddress(run.id);
   view.watch(run);
   runs.refresh();
   watch.scrollIntoView({ block: "nearest" });
@@ -127,6 +131,11 @@ function explainNoAnswer({ status, message, retryAfter }) {
   if (status === 404) models.refresh(); // the chosen model has been deleted
 }
 
+/** A run that somebody has chosen or started is watched again after a reload. @param {string} id */
+function keepInAddress(id) {
+  history.replaceState(null, "", `?run=${encodeURIComponent(id)}${location.hash}`);
+}
+
 /** @param {string} id */
 async function watchRun(id) {
   try {
@@ -151,6 +160,8 @@ document.addEventListener("paste", (event) => board.takeFiles(event.clipboardDat
 document.addEventListener("visibilitychange", () => (document.hidden ? view.rest() : view.resume()));
 
 form.load();
-runs.refresh();
 models.refresh();
 readiness.check();
+const kept = new URLSearchParams(location.search).get("run");
+if (kept) await watchRun(kept);
+runs.refresh();

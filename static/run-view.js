@@ -106,9 +106,10 @@ export class RunView {
     if (this.#other && isActive(this.#other)) this.#fetchOther();
   }
 
-  /** A list that is the same stays, lest it close under the pointer. */
+  /** A list that is the same stays, lest it close under the pointer; so does who was chosen, however many are newer. */
   #offer() {
-    const others = this.#runs.filter(({ id }) => id !== this.id);
+    const older = this.#other && !this.#runs.some(({ id }) => id === this.#other?.id) ? [this.#other] : [];
+    const others = [...this.#runs, ...older].filter(({ id }) => id !== this.id);
     const ids = others.map(({ id }) => id).join(" ");
     if (this.beside.dataset.runs === ids) return;
     const chosen = this.beside.value;
@@ -209,14 +210,15 @@ export class RunView {
     }
   }
 
+  /** Many events of a replayed run cost one frame. */
   #show() {
-    const run = this.#run;
-    if (!run) return;
     cancelAnimationFrame(this.#frame);
     this.#frame = requestAnimationFrame(() => this.#showNow());
   }
 
   #showNow() {
+    const run = this.#run;
+    if (!run) return;
     this.empty.hidden = true;
     this.body.hidden = false;
     this.name.textContent = run.name;

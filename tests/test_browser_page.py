@@ -211,6 +211,8 @@ def test_another_run_is_shown_beside_the_watched_one(page: Page, service: Servic
     expect(page.locator("#run-name")).to_have_text("older")
     expect(epochs).to_have_count(0)
     expect(other.locator(f"[value='{older}']")).to_have_count(0)
+    page.reload()
+    expect(page.locator("#run-name")).to_have_text("older")
 
 
 def test_older_runs_are_shown_as_far_as_the_service_gives_them_at_once(page: Page) -> None:
