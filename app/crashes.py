@@ -25,7 +25,7 @@ def describe_crash(status: int, peak_bytes: int) -> str:
     """status: the process' exit status, or minus the signal that ended it."""
     if status >= 0:
         return f"the training process ended with exit status {status}"
-    said = f"the training process ended by signal {signal.Signals(-status).name}"
+    said = f"the training process ended by signal {_name(-status)}"
     if -status not in _MEMORY_SIGNALS:
         return said
     machine_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -33,3 +33,8 @@ def describe_crash(status: int, peak_bytes: int) -> str:
         f"{said}; the machine may be out of memory: the process held {peak_bytes / 1e9:.2f} GB, "
         f"the machine has {machine_bytes / 1e9:.1f} GB"
     )
+
+
+def _name(number: int) -> str:
+    """Real-time signals have none."""
+    return signal.Signals(number).name if number in {*signal.Signals} else str(number)

@@ -28,8 +28,8 @@ def _is_brief_about_outages(record: logging.LogRecord) -> bool:
     """DBOS tells of every try at a database that is away, or full, with a traceback; one line will do."""
     error = sys.exc_info()[1]
     if type(error).__name__ in _AWAY:
-        said = record.getMessage().splitlines()[0].removesuffix("Traceback (most recent call last):").strip()
-        reason = str(error).splitlines()[0]
+        said = record.getMessage().partition("\n")[0].removesuffix("Traceback (most recent call last):").strip()
+        reason = str(error).partition("\n")[0] or type(error).__name__
         record.msg = said if reason in said else f"{said} {reason}"
         record.args, record.exc_info = (), None
     return True

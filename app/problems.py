@@ -164,7 +164,8 @@ async def _answer_nobody(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
+    """uvicorn logs the failure, and all that is noted here, once this has answered."""
     request_id = secrets.token_hex(8)
-    _log.error("request %s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
+    error.add_note(f"request {request_id}: {request.method} {request.url.path}")
     detail = f"something failed here; the log has it as {request_id}"
     return problem(request.scope, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
