@@ -4,8 +4,8 @@ InklingError
 ├── UnauthorizedError 401
 ├── ForbiddenError 403
 ├── NotFoundError 404          RunNotFoundError, ModelNotFoundError, AliasNotFoundError
-├── ConflictError 409          RunEndedError, RunActiveError, ModelInUseError, CandidateError, SupersededError,
-│                              UnusableModelError
+├── ConflictError 409          RunEndedError, RunActiveError, KeyTakenError, ModelInUseError, CandidateError,
+│                              SupersededError, UnusableModelError
 ├── InvalidInputError 422      one field of the request, named; ReservedAliasError
 │   ├── TooLargeError 413
 │   └── MediaTypeError 415
@@ -68,6 +68,11 @@ class RunEndedError(ConflictError):
 class RunActiveError(ConflictError):
     def __init__(self, run: str, state: str) -> None:
         super().__init__(f"run {run} is {state}; cancel it first, only one that has ended can be deleted")
+
+
+class KeyTakenError(ConflictError):
+    def __init__(self, run: str) -> None:
+        super().__init__(f"this Idempotency-Key is that of run {run}, whose spec is another; take a new key")
 
 
 class ModelInUseError(ConflictError):

@@ -61,6 +61,9 @@ def test_a_request_that_is_sent_again_with_its_key_queues_one_run(service: Servi
     assert answers[0].json()["id"] == answers[1].json()["id"]
     other = service.http.post("/train", json=SMALL_SPEC, headers={"Idempotency-Key": "another"}).json()["id"]
     assert other != answers[0].json()["id"]
+    changed = service.http.post("/train", json={**SMALL_SPEC, "epochs": 2}, headers=headers)
+    assert changed.status_code == 409
+    assert f"run {answers[0].json()['id']}, whose spec is another" in changed.json()["detail"]
     for run in (answers[0].json()["id"], other):
         assert service.ended(run)["state"] == "succeeded"
 

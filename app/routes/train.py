@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from app.dependencies import ExistingRun, JobsDep, RunId, SettingsDep
-from app.errors import describe
+from app.errors import KeyTakenError, describe
 from app.feeds import EventStream
 from app.jobs import Jobs, run_id_of
 from app.scheduling import Priority
@@ -35,7 +35,7 @@ router = APIRouter(prefix="/train", tags=["train"])
     responses={
         200: {"model": DryRun, "description": "What the run would be"},
         202: {"headers": LOCATION},
-        **describe(403, 429),
+        **describe(403, 409, 429),
     },
 )
 async def train(
@@ -60,8 +60,10 @@ async def train(
         response.status_code = HTTPStatus.OK
         return _dry_run(request.spec(), await asyncio.to_thread(jobs.expected_seconds, request.spec()))
     require_priority(user, priority, settings)
-    run_id = idempotency_key and run_id_of(user, idempotency_key)
-    run = await jobs.enqueue(request.spec(), user=user, priority=priority, run=run_id)
+    spec, run_id = request.spec(), idempotency_key and run_id_of(user, idempotency_key)
+    run = await jobs.enqueue(spec, user=user, priority=priority, run=run_id)
+    if run.spec != spec:
+        raise KeyTakenError(run.id)
     response.headers["Location"] = f"/train/{run.id}"
     return run
 
