@@ -29,7 +29,7 @@ from model.compilation import configure_jax
 from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_left, load_mnist
 from model.finish import finished
 from model.losses import DivergedError
-from model.memory import NotEnoughMemoryError, advised_on_memory
+from model.memory import NotEnoughMemoryError
 from model.plan import total_steps
 from model.reports import Checkpoint, EpochReport, FitResult, StepReport
 from model.resume import SavedTraining, from_bytes
@@ -111,27 +111,26 @@ class Training:
         for epoch in self._saved.journal.history if self._saved else []:
             self._send("epoch", epoch)
         sent = -PROGRESS_SECONDS
-        with advised_on_memory(self._spec):
-            for report in fit(
-                self._spec,
-                mnist.train,
-                saved=self._saved,
-                checkpoint_seconds=self._settings.checkpoint_seconds,
-                stop=self._stop,
-            ):
-                match report:
-                    case FitResult():
-                        return report
-                    case EpochReport():
-                        self._send("epoch", report)
-                        self._epochs_done = report.epoch
-                    case Checkpoint(data):
-                        self._save(data)
-                    case StepReport() if time.monotonic() - sent >= PROGRESS_SECONDS:
-                        # Before the first step there is nothing to save, and nothing to wait for.
-                        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
-                        self._send("progress", Progress(phase="training", note=self._note, **report.model_dump()))
-                        sent = time.monotonic()
+        for report in fit(
+            self._spec,
+            mnist.train,
+            saved=self._saved,
+            checkpoint_seconds=self._settings.checkpoint_seconds,
+            stop=self._stop,
+        ):
+            match report:
+                case FitResult():
+                    return report
+                case EpochReport():
+                    self._send("epoch", report)
+                    self._epochs_done = report.epoch
+                case Checkpoint(data):
+                    self._save(data)
+                case StepReport() if time.monotonic() - sent >= PROGRESS_SECONDS:
+                    # Before the first step there is nothing to save, and nothing to wait for.
+                    signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+                    self._send("progress", Progress(phase="training", note=self._note, **report.model_dump()))
+                    sent = time.monotonic()
         return None
 
     def _save(self, checkpoint: bytes) -> None:

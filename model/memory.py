@@ -45,7 +45,8 @@ def advised_on_memory(spec: TrainSpec) -> Iterator[None]:
 def free_bytes() -> int | None:
     """Bytes free on the first device; on a CPU, what the machine has left and what this process' container may take."""
     if statistics := jax.local_devices()[0].memory_stats():
-        return int(statistics["bytes_limit"] - statistics["bytes_in_use"])
+        limit = statistics.get("bytes_limit")
+        return None if limit is None else limit - statistics.get("bytes_in_use", 0)
     left = [number for number in (_machine_bytes(), _container_bytes()) if number is not None]
     return min(left, default=None)
 

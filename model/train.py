@@ -23,7 +23,7 @@ from model.data import Dataset, split
 from model.devices import all_devices, replicated
 from model.evaluate import mean_scores
 from model.losses import DivergedError
-from model.memory import check_fits
+from model.memory import advised_on_memory, check_fits
 from model.optimizers import learning_rates
 from model.plan import Plan, plan_epoch, total_steps
 from model.reports import Checkpoint, EpochReport, FitResult, Report, StepReport
@@ -61,20 +61,21 @@ def fit(
     the `saved` with which another fit goes on to the same bits. Closing the generator stops the training after the
     chunk in flight; so does setting `stop`, with a last Checkpoint and no result. The same spec on devices of the same
     kind gives the same bits, on a GPU if `configure_jax` was called.
-    Raises DivergedError when the loss is no longer finite, and NotEnoughMemoryError before the first step.
+    Raises DivergedError when the loss is no longer finite, and NotEnoughMemoryError, before the first step if it can.
     """
-    examples, validation = split(dataset, spec.validation_split)
-    training = _Training(spec, examples, saved)
-    checkpoints = _Checkpoints(checkpoint_seconds)
-    while not training.finished:
-        for report in training.run_epoch():
-            yield report
-            if stop and stop.is_set():
-                yield checkpoints.of(training)
-                return
-            yield from checkpoints.when_due(training)
-        yield training.end_epoch(validation)
-    yield training.result()
+    with advised_on_memory(spec):
+        examples, validation = split(dataset, spec.validation_split)
+        training = _Training(spec, examples, saved)
+        checkpoints = _Checkpoints(checkpoint_seconds)
+        while not training.finished:
+            for report in training.run_epoch():
+                yield report
+                if stop and stop.is_set():
+                    yield checkpoints.of(training)
+                    return
+                yield from checkpoints.when_due(training)
+            yield training.end_epoch(validation)
+        yield training.result()
 
 
 class _Training:

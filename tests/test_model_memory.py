@@ -1,7 +1,9 @@
 """A training that cannot fit is refused before its first step, with the numbers; estimates are near XLA's own."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ from model.plan import estimate_memory_bytes
 from model.presets import PRESETS
 from model.spec import TrainSpec
 from model.train import _Training, fit
+from tests.trainings import small_spec
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,6 +65,22 @@ def test_a_training_that_is_too_large_does_not_take_its_first_step() -> None:
     spec = TrainSpec.model_validate({"network": network, "batch_size": 10_000})
     with pytest.raises(NotEnoughMemoryError, match=r"try a batch_size below 10,000, or smaller layers"):
         next(fit(spec, noise(10_000)))
+
+
+def test_a_device_that_runs_out_of_memory_in_the_middle_is_told_of_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*given: Any) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.")
+
+    monkeypatch.setattr("model.train._Training.end_epoch", exhausted)
+    with pytest.raises(NotEnoughMemoryError, match=r"allocating 7 bytes\., and .* free; try a batch_size below 100"):
+        list(fit(small_spec(), noise(100)))
+
+
+def test_a_device_without_a_limit_has_no_free_memory_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    for statistics, free in (({"bytes_in_use": 5}, None), ({"bytes_in_use": 5, "bytes_limit": 9}, 4)):
+        device = SimpleNamespace(memory_stats=partial(dict, statistics))
+        monkeypatch.setattr(jax, "local_devices", lambda device=device: [device])
+        assert free_bytes() == free
 
 
 @pytest.mark.parametrize("preset", PRESETS)
