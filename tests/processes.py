@@ -17,6 +17,7 @@ import httpx2
 ROOT = Path(__file__).parent.parent
 PATIENCE_SECONDS = 240.0  # that a training may take where everything shares two cores
 SOON_SECONDS = 30.0  # what takes a second or two where there is time; never, or minutes, where it is not done at all
+ASKING_PAUSE_SECONDS = 0.2  # between questions: each takes processor time from what it asks about
 SMALL_SPEC: dict[str, Any] = {
     "name": "small",
     "network": [{"type": "flatten"}, {"type": "dense", "units": 10, "activation": "softmax"}],
@@ -56,14 +57,14 @@ class Service:
         return str(response.json()["id"])
 
     def wait_for_state(self, run: str, *states: str) -> dict[str, Any]:
-        wait_for(lambda: self.get(f"/train/{run}")["state"] in states)
+        wait_for(lambda: self.get(f"/train/{run}")["state"] in states, pause_seconds=ASKING_PAUSE_SECONDS)
         return dict(self.get(f"/train/{run}"))
 
     def ended(self, run: str) -> dict[str, Any]:
         return self.wait_for_state(run, "succeeded", "failed", "cancelled")
 
     def ready(self) -> None:
-        wait_for(lambda: self.http.get("/readyz").status_code == 200)
+        wait_for(lambda: self.http.get("/readyz").status_code == 200, pause_seconds=ASKING_PAUSE_SECONDS)
 
 
 @contextmanager
@@ -116,7 +117,8 @@ def pids(mark: str, module: str = "") -> list[int]:
     for pid in all_pids():
         with suppress(OSError):  # ended meanwhile
             folder = Path(f"/proc/{pid}")
-            if mark in (folder / "environ").read_text().split("\0") and module in (folder / "cmdline").read_text():
+            # Most end here: an environment is long, and taken from the process' own memory.
+            if module in (folder / "cmdline").read_text() and mark in (folder / "environ").read_text().split("\0"):
                 found.append(pid)
     return found
 
@@ -126,8 +128,8 @@ def told_of(pid: int, name: str) -> str:
     return Path(f"/proc/{pid}/status").read_text().partition(f"{name}:")[2].partition("\n")[0].strip()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS, pause_seconds: float = 0.05) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"did not happen within {seconds} s"
-        time.sleep(0.05)
+        time.sleep(pause_seconds)

@@ -23,14 +23,12 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 from model.compilation import configure_jax
 from model.data import load_mnist
-from model.finish import finished
 from model.presets import TrainRequest
-from model.reports import FitResult
-from model.train import fit
 from tests.processes import pids
 from tests.torture_cluster import OPERATOR, USERS, Cluster, Kind, cluster, new_mark, own_cache
 from tests.torture_faults import Chaos
 from tests.torture_users import NEWS_SECONDS, PATIENCE_SECONDS, SPECS, Notes, User, body
+from tests.trainings import undisturbed
 
 ENDED = ("succeeded", "failed", "cancelled")
 START_SECONDS = 90.0
@@ -78,12 +76,7 @@ def references(names: list[str], cache_dir: Path) -> dict[str, bytes]:
     """Each spec's parameters, trained here with nobody to disturb it."""
     configure_jax(cache_dir)
     mnist = load_mnist(cache_dir)
-    files = {}
-    for name in names:
-        spec = TrainRequest.model_validate(body(name)).spec()
-        (result,) = (report for report in fit(spec, mnist.train) if isinstance(report, FitResult))
-        files[name] = finished(result.parameters, spec, mnist).data
-    return files
+    return {name: undisturbed(TrainRequest.model_validate(body(name)).spec(), mnist) for name in names}
 
 
 def torture(options: Options, folder: Path) -> bool:
