@@ -22,7 +22,7 @@ from model.checkpoint import to_bytes
 from model.spec import TrainSpec
 from tests.models import FIRST_RUN, FirstModel
 from tests.processes import SMALL_SPEC, serving
-from tests.test_app_registry import PARAMETERS, SPEC, evaluation
+from tests.published import PARAMETERS, SPEC, evaluation
 
 AWAY = sa.exc.OperationalError("SELECT", {}, Exception("the server closed the connection"))
 

@@ -16,7 +16,7 @@ from app.registry import Registry
 from app.settings import Settings
 from model import network as net
 from model.data import Mnist
-from tests.test_app_registry import PARAMETERS, SPEC, publish
+from tests.published import PARAMETERS, SPEC, publish
 
 
 @pytest.fixture

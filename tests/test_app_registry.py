@@ -3,7 +3,6 @@
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -32,35 +31,8 @@ from app.errors import (
 from app.registry import Registry
 from model import network as net
 from model.checkpoint import from_bytes, to_bytes
-from model.scores import Calibration, Evaluation, MeanScores
-from model.spec import TrainSpec
-from model.spec_layers import Dense, Flatten
-from tests.processes import ROOT
-
-SPEC = TrainSpec(network=(Flatten(), Dense(units=10, activation="softmax")))
-PARAMETERS = net.init(jax.random.key(0), SPEC.network)
-DATA = to_bytes(PARAMETERS, SPEC)
-
-
-def evaluation(accuracy: float) -> Evaluation:
-    calibration = Calibration(expected_calibration_error=0, bins=[])
-    return Evaluation(
-        loss=1 - accuracy, accuracy=accuracy, per_class=[], confusion_matrix=[], calibration=calibration, hardest=[]
-    )
-
-
-def publish(
-    registry: Registry,
-    run: str,
-    accuracy: float,
-    spec: TrainSpec = SPEC,
-    validation: float | None = None,
-    parameters: net.NetworkParameters = PARAMETERS,
-) -> str:
-    scores = None if validation is None else MeanScores(0.1, validation)
-    attempt = Checkpoints(registry._database).begin(run)
-    data = to_bytes(parameters, spec)
-    return registry.publish(run, spec, data, evaluation(accuracy), scores, attempt=attempt)
+from tests.processes import ROOT, SOON_SECONDS
+from tests.published import DATA, PARAMETERS, SPEC, evaluation, publish
 
 
 @pytest.fixture
@@ -275,16 +247,15 @@ def test_what_is_counted_for_a_trial_that_has_ended_is_forgotten(registry: Regis
     assert registry.candidate_counts() == Counts()
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # on SQLite, one looks after a while
 def test_whoever_waits_for_news_hears_of_a_candidate(registry: Registry) -> None:
     publish(registry, "a", 0.9)
     model = publish(registry, "b", 0.8)
     with closing(registry.news()) as news, ThreadPoolExecutor(1) as pool:
         news.wait(0.1)  # it listens from now on
-        begun = time.monotonic()
-        heard = pool.submit(news.wait, 20.0 if registry._database.is_postgresql else 0.1)
+        heard = pool.submit(news.wait, 2 * SOON_SECONDS)
         registry.try_beside_default(model, shadow=True)
-        heard.result()
-        assert time.monotonic() - begun < 10.0
+        heard.result(SOON_SECONDS)
 
 
 def test_aliases_changed_at_once_leave_each_name_with_one_model_that_is_there(registry: Registry) -> None:

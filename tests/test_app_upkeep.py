@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.upkeep import Pulse
 from app.worker import STOP_SECONDS
 from tests.processes import SMALL_SPEC, SOON_SECONDS, serving, told_of, wait_for
-from tests.test_app_registry import publish
+from tests.published import publish
 
 PLACE = WorkerInfo(host="host", slot=0, device="CPU")
 
