@@ -36,7 +36,6 @@ def test_each_worker_has_its_own_gpus() -> None:
 
 def test_a_machine_without_nvidias_driver_has_no_gpus() -> None:
     assert gpus({"PATH": ""}) == []
-    assert gpus({"JAX_PLATFORMS": "cpu"}) == []
 
 
 @pytest.fixture
@@ -50,6 +49,10 @@ def listed(tmp_path: Path) -> Callable[..., list[Gpu]]:
 
 def test_an_instance_takes_the_place_of_the_gpu_that_it_is_part_of(listed: Callable[..., list[Gpu]]) -> None:
     assert listed() == [WHOLE, ONE, THREE, LAST]
+
+
+def test_a_machine_whose_jax_is_told_to_use_the_cpu_has_no_gpus(listed: Callable[..., list[Gpu]]) -> None:
+    assert listed(JAX_PLATFORMS="cpu") == []
 
 
 @pytest.mark.parametrize(
