@@ -43,6 +43,7 @@
  *   epochs: number | null, validation_split: number | null, seed: number | null}} TrainRequest */
 /** @typedef {{onProgress: (progress: Progress, offset: number) => void, onEpoch: (report: EpochReport, offset: number) => void,
  *   onEnd: () => void, onConnection: (connected: boolean) => void}} RunListener  `offset`: the event's place in the run's */
+/** @typedef {RequestInit & {patience?: number}} Options  patience: how long an answer may take, in milliseconds */
 
 const PATIENCE_MS = 30_000;
 const UPLOAD_PATIENCE_MS = 120_000;
@@ -142,7 +143,7 @@ export const uploadModel = (file, name) =>
     method: "POST",
     headers: { "Content-Type": "application/octet-stream" },
     body: file,
-    signal: AbortSignal.timeout(UPLOAD_PATIENCE_MS),
+    patience: UPLOAD_PATIENCE_MS,
   });
 
 /** @param {string[]} ids @returns {Promise<Comparison>} */
@@ -232,7 +233,7 @@ export function follow(id, listener) {
 /** @param {MessageEvent} event */
 const offset = (event) => Number(event.lastEventId);
 
-/** @param {string} path @param {RequestInit} [options] @returns {Promise<any>} */
+/** @param {string} path @param {Options} [options] @returns {Promise<any>} */
 async function request(path, options) {
   let response = await send(path, options);
   while (response.status === 401 && (key = await keyFor(key))) response = await send(path, options);
@@ -240,10 +241,10 @@ async function request(path, options) {
   return response.status === 204 ? undefined : arrived(response.json());
 }
 
-/** @param {string} path @param {RequestInit} [options] */
-function send(path, options) {
-  const headers = { ...options?.headers, ...(key && { Authorization: `Bearer ${key}` }) };
-  return arrived(fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...options, headers }));
+/** @param {string} path @param {Options} [options] */
+function send(path, { patience = PATIENCE_MS, ...options } = {}) {
+  const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
+  return arrived(fetch(path, { ...options, headers, signal: AbortSignal.timeout(patience) }));
 }
 
 /** A connection may break, or be too slow, before an answer and in the middle of it. @template T @param {Promise<T>} answer @returns {Promise<T>} */

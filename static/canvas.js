@@ -8,6 +8,7 @@ import { extent, LINE_WIDTH, onSheet, snapshot, THIN_LINE_WIDTH } from "./snapsh
 /** @typedef {{strokes: readonly Stroke[], picture: ImageBitmap | null}} Drawing */
 
 const PICTURE_SIDE = 448;
+const MAX_HISTORY = 100;
 const WRITING_MS = 450;
 /** Of several digits, written side by side: how large each is, in units of the sheet's side, and how far from the last. */
 const PART = 0.38;
@@ -17,7 +18,7 @@ const PART_GAP = 0.06;
 const BLANK = { strokes: [], picture: null };
 
 export class DrawingCanvas {
-  /** Every state the sheet was in, the last one is shown: undo takes back a stroke, a sample, a picture or a clear. */
+  /** The states the sheet was in, the last one is shown: undo takes back a stroke, a sample, a picture or a clear. */
   #history = [BLANK];
   #context;
   #frame = 0;
@@ -62,14 +63,14 @@ export class DrawingCanvas {
 
   clear() {
     this.#stopWriting();
-    if (!this.isBlank) this.#history.push(BLANK);
+    if (!this.isBlank) this.#add(BLANK);
     this.#changed(true);
   }
 
   /** Lays a picture in place of what was drawn. @param {ImageBitmap} picture */
   lay(picture) {
     this.#stopWriting();
-    this.#history.push({ strokes: [], picture });
+    this.#add({ strokes: [], picture });
     this.#changed(true);
   }
 
@@ -77,7 +78,7 @@ export class DrawingCanvas {
   write(digit) {
     this.#stopWriting();
     const { before, strokes } = this.#several ? beside(this.#drawing.strokes, digit) : { before: [], strokes: digit };
-    this.#history.push({ strokes: before, picture: null });
+    this.#add({ strokes: before, picture: null });
     const start = performance.now();
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const advance = (/** @type {number} */ now) => {
@@ -104,6 +105,12 @@ export class DrawingCanvas {
   }
 
   /** @param {Drawing} drawing */
+  #add(drawing) {
+    this.#history.push(drawing);
+    if (this.#history.length > MAX_HISTORY) this.#history.shift();
+  }
+
+  /** @param {Drawing} drawing */
   #replace(drawing) {
     this.#history[this.#history.length - 1] = drawing;
   }
@@ -117,7 +124,7 @@ export class DrawingCanvas {
     /** @type {Point[]} */
     const stroke = [pointOf(event, box)];
     // A stroke never goes over a picture: ink and background of the two would not be the same.
-    this.#history.push({ strokes: [...this.#drawing.strokes, stroke], picture: null });
+    this.#add({ strokes: [...this.#drawing.strokes, stroke], picture: null });
     this.#followPointer(event.pointerId, (move) => {
       stroke.push(...trail(move).map((part) => pointOf(part, box)));
       this.#changed(false);
@@ -185,7 +192,9 @@ export async function readPicture(file) {
   if (scale >= 1) return picture;
   const resizeWidth = Math.max(1, Math.round(picture.width * scale));
   const resizeHeight = Math.max(1, Math.round(picture.height * scale));
-  return createImageBitmap(picture, { resizeWidth, resizeHeight, resizeQuality: "high" });
+  const small = await createImageBitmap(picture, { resizeWidth, resizeHeight, resizeQuality: "high" });
+  picture.close(); // a photograph has 50 MB
+  return small;
 }
 
 /** @param {MouseEvent} event @param {DOMRect} box @returns {Point} */

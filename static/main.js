@@ -156,7 +156,10 @@ function watchTheMostInteresting(recent) {
 }
 
 offerSamples(find(document, "#samples", HTMLElement), (digit) => board.writeSample(digit));
-document.addEventListener("paste", (event) => board.takeFiles(event.clipboardData?.files ?? []));
+document.addEventListener("paste", ({ target, clipboardData }) => {
+  const isWriting = target instanceof Element && target.matches("input, textarea");
+  if (!isWriting) board.takeFiles(clipboardData?.files ?? []);
+});
 document.addEventListener("visibilitychange", () => (document.hidden ? view.rest() : view.resume()));
 
 form.load();
