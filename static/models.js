@@ -38,6 +38,7 @@ export class Models {
   constructor(root, options) {
     this.options = options;
     this.table = find(root, "#models", HTMLTableElement);
+    this.title = find(root, "#models-title", HTMLElement);
     this.empty = find(root, ".models-empty", HTMLElement);
     this.message = find(root, ".models-message", HTMLElement);
     this.more = find(root, ".more-models", HTMLButtonElement);
@@ -119,11 +120,11 @@ export class Models {
     this.options.onModels(this.#models);
   }
 
-  /** Unless somebody has moved on. @param {string} id */
+  /** Unless somebody has moved on; where the model has gone, the heading. @param {string} id */
   #focus(id) {
     if (document.activeElement !== document.body) return;
     const row = [...this.table.tBodies[0].rows].find((row) => row.dataset.model === id);
-    row?.querySelector("button")?.focus({ preventScroll: true });
+    (row?.querySelector("button") ?? this.title).focus({ preventScroll: true });
   }
 
   /** What tells a model from others of its name. @param {Model} model */

@@ -86,7 +86,9 @@ export class NetworkEditor {
 
   /** @param {Layer} layer @param {number} index */
   #row(layer, index) {
-    const kind = choice(Object.keys(KINDS), layer.type, { class: "layer-kind", "aria-label": `Kind of layer ${index + 1}` });
+    const error = `layer-${index + 1}-error`;
+    const label = `Kind of layer ${index + 1}`;
+    const kind = choice(Object.keys(KINDS), layer.type, { class: "layer-kind", "aria-label": label, "aria-describedby": error });
     kind.addEventListener("change", () => {
       this.#layers[index] = newLayer(kind.value);
       this.#change(index, ".layer-kind");
@@ -100,7 +102,7 @@ export class NetworkEditor {
       button("↓", `Layer ${index + 1} down`, "layer-down", index === last, () => this.#move(index, 1)),
       button("×", `Remove layer ${index + 1}`, "layer-remove", last === 0, () => this.#remove(index)),
       element("div", { class: "layer-settings" }, ...this.#settings(layer), element("span", { class: "layer-shape" })),
-      element("p", { class: "field-error" }),
+      element("p", { class: "field-error", id: error }),
     );
   }
 

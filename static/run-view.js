@@ -208,6 +208,9 @@ export class RunView {
     } finally {
       this.cancelButton.disabled = false;
     }
+    // What is disabled, or goes, loses the focus.
+    const isOver = this.#run && !isActive(this.#run);
+    if (document.activeElement === document.body) (isOver ? this.name : this.cancelButton).focus({ preventScroll: true });
   }
 
   /** Many events of a replayed run cost one frame. */

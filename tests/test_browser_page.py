@@ -262,7 +262,9 @@ def test_a_layer_that_does_not_fit_is_explained_below_it(page: Page) -> None:
     rows.nth(1).get_by_label("units").fill("0")
     form.locator(".network-editor summary").press("Enter")
     form.locator("button[type=submit]").press("Enter")
-    expect(rows.nth(1).locator(".field-error")).to_have_text("units: Input should be greater than or equal to 1")
+    units = "units: Input should be greater than or equal to 1"
+    expect(rows.nth(1).locator(".field-error")).to_have_text(units)
+    expect(rows.nth(1).get_by_label("Kind of layer 2")).to_have_accessible_description(re.compile(units))
     expect(rows.nth(1).get_by_label("Kind of layer 2")).to_be_focused()
     rows.nth(1).get_by_label("units").fill("8")
     rows.nth(3).get_by_label("activation").select_option("relu")
@@ -273,7 +275,7 @@ def test_a_run_can_be_cancelled(page: Page) -> None:
     page.locator("#train-form [name=epochs]").fill("1000")
     page.locator("#train-form button[type=submit]").click()
     expect(page.locator("#run-state")).to_have_text("running")
-    page.locator("#cancel").click()
+    page.locator("#cancel").press("Enter")
     expect(page.locator("#run-state")).to_have_text("cancelled")
 
 
@@ -284,6 +286,7 @@ def test_a_models_report_is_shown(page: Page) -> None:
     page.keyboard.press("Escape")
     expect(page.locator("#report")).not_to_be_visible()
 
+    expect(page.locator("#run-name")).to_be_focused()
 
 def test_why_shows_the_ink_that_spoke_and_every_layer(page: Page) -> None:
     why = page.locator("#why")
@@ -489,6 +492,7 @@ def keyed(context: BrowserContext, tmp_path: Path) -> Iterator[Page]:
     with serving(tmp_path, **settings) as service:
         service.http.post("/train/first-0/cancel", headers={"Authorization": "Bearer key of ada"})
         page = context.new_page()
+    expect(page.locator("#models-title")).to_be_focused()
         complaints = watched(page)
         page.goto(service.url)
         page.locator("#train-form [name=epochs]").fill("1000")
