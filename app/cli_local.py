@@ -48,7 +48,10 @@ def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds:
                     bar.show(report)
     except DivergedError as error:
         if error.last_good:
-            _write(output, finished(error.last_good, spec, mnist).data)
+            try:
+                _write(output, finished(error.last_good, spec, mnist).data)
+            except DivergedError:  # they are finite, and yet give outputs that are not
+                error.last_good = None
         raise
     data, evaluation = finished(parameters, spec, mnist)
     _write(output, data)

@@ -30,6 +30,7 @@ from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_lef
 from model.finish import finished
 from model.losses import DivergedError
 from model.memory import NotEnoughMemoryError
+from model.network import NetworkParameters
 from model.plan import total_steps
 from model.reports import Checkpoint, EpochReport, FitResult, StepReport
 from model.resume import SavedTraining, from_bytes
@@ -77,8 +78,8 @@ class Training:
     ) -> None:
         self._id, self._attempt, self._spec, self._settings, self._send = run, attempt, spec, settings, send
         self._registry, self._checkpoints = Registry(database), Checkpoints(database)
-        data = retrying(lambda: self._checkpoints.load(run))
-        self._saved, self._note = _saved(data, spec)
+        self._saved: SavedTraining | None = None
+        self._note: str | None = None
         self._steps = total_steps(spec, examples_left(TRAIN_EXAMPLES, spec.validation_split))
         self._epochs_done = 0
         self._stop = threading.Event()
@@ -90,6 +91,7 @@ class Training:
         """
         if model := retrying(lambda: self._registry.published(self._id)):  # its end alone was lost
             return RunEnd(state=RunState.SUCCEEDED, model=model)
+        self._saved, self._note = _saved(retrying(lambda: self._checkpoints.load(self._id)), self._spec)
         journal = self._saved.journal if self._saved else None
         self._send_phase("preparing", epoch=journal.epoch if journal else 1, step=journal.step if journal else 0)
         try:
@@ -100,8 +102,7 @@ class Training:
             self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
             return RunEnd(state=RunState.SUCCEEDED, model=self._publish(result, mnist))
         except DivergedError as error:
-            last_good = error.last_good
-            model = self._publish(FitResult(last_good, None), mnist, diverged=True) if last_good else None
+            model = self._publish_last_good(error.last_good, mnist)
             return RunEnd(state=RunState.FAILED, error=str(error), model=model)
         except (DataUnavailableError, NotEnoughMemoryError) as error:
             return RunEnd(state=RunState.FAILED, error=str(error))
@@ -153,6 +154,15 @@ class Training:
                 diverged=diverged,
             )
         )
+
+    def _publish_last_good(self, parameters: NetworkParameters | None, mnist: Mnist) -> str | None:
+        """None where there are none, or where they are finite and yet give outputs that are not."""
+        if parameters is None:
+            return None
+        try:
+            return self._publish(FitResult(parameters, None), mnist, diverged=True)
+        except DivergedError:
+            return None
 
     def _send_phase(self, phase: Phase, *, epoch: int, step: int = 0) -> None:
         """After so many steps of the epoch."""
