@@ -10,7 +10,7 @@ import os
 import resource
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from app import logs, problems
-from app.database import Database, persisting
+from app.database import UNAVAILABLE, Database, persisting
 from app.deadlines import BodyDeadline
 from app.dependencies import State
 from app.jobs import Jobs
@@ -120,6 +120,8 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[State]:
     )
     following.cancel()
     await asyncio.wait([following])
+    with suppress(*UNAVAILABLE):
+        await asyncio.to_thread(predictor.save_counts)
     jobs.close()
     database.close()
 

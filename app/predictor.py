@@ -63,6 +63,7 @@ class Predictor:
         self._trial: tuple[Trial, _Served] | None = None
         self._comparisons: set[asyncio.Task[None]] = set()
         self._warming = threading.RLock()  # one model at a time; a refresh warms some itself
+        self._counting = threading.Lock()  # nothing is counted twice
         cores = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(2 * cores, "predict")
         self._warmer = ThreadPoolExecutor(1, "warm")  # whoever waits for a model holds no other's thread
@@ -76,12 +77,12 @@ class Predictor:
         """Raises NoModelError until the first model is warm."""
         return self._served_default().model
 
-    def model(self, name: str | None) -> WarmModel:
-        """The default model, or one by id or alias, which is warmed first; in a thread.
+    async def model(self, name: str | None) -> WarmModel:
+        """The default model, or one by id or alias, which is warmed first.
 
         Raises ModelNotFoundError, UnusableModelError and NoModelError.
         """
-        return self._served(name).model
+        return (await self._served(name)).model
 
     def deadline(self) -> float:
         """When a request that arrives now has waited for too long, by time.monotonic()."""
@@ -104,17 +105,14 @@ class Predictor:
         deadline = deadline or self.deadline()
         if model is None and self._trial:
             answers = await self._answer_in_trial(*self._trial, images, deadline)
-        elif model in (None, DEFAULT):
-            answers = await self._served_default().answer(images, deadline)
         else:
-            answers = await (await self._named(model)).answer(images, deadline)
+            answers = await (await self._served(model)).answer(images, deadline)
         self._metrics.answered(map(max, answers.probabilities))
         return answers
 
     def candidate_counts(self) -> Counts:
         """What the candidate has done in every process; in a thread."""
-        with self._warming:
-            self._save_counts()
+        self.save_counts()
         return self._registry.candidate_counts()
 
     async def _answer_in_trial(
@@ -156,21 +154,23 @@ class Predictor:
             _log.info("model %s answers predictions now", model)
 
     def _refresh_candidate(self) -> None:
-        self._save_counts()
+        self.save_counts()
         candidate = self._registry.candidate()
         if candidate == (self._trial and self._trial[0].candidate):
             return
         served = candidate and self._try(candidate.model)
         self._trial = (Trial(candidate), served) if candidate and served else None
 
-    def _save_counts(self) -> None:
-        if self._trial is None:
+    def save_counts(self) -> None:
+        """Tells the others what the candidate has done in this process; in a thread."""
+        if (current := self._trial) is None:
             return
-        trial, _ = self._trial
-        counts = trial.counts
-        if counts != trial.saved:
-            self._registry.count(trial.candidate, counts.since(trial.saved))
-            trial.saved = counts
+        trial, _ = current
+        with self._counting:
+            counts = trial.counts
+            if counts != trial.saved:
+                self._registry.count(trial.candidate, counts.since(trial.saved))
+                trial.saved = counts
 
     def _try(self, model: str) -> _Served | None:
         """None, and a line in the log, for a model that cannot answer."""
@@ -206,14 +206,10 @@ class Predictor:
             raise NoModelError
         return self._default
 
-    def _served(self, name: str | None) -> _Served:
+    async def _served(self, name: str | None) -> _Served:
+        """What is warm answers at once, whatever is being warmed meanwhile."""
         if name is None or name == DEFAULT:
             return self._served_default()
-        model = self._registry.model(name).id
-        return self._recall(model) or self._warm(model)
-
-    async def _named(self, name: str) -> _Served:
-        """As `_served`: what is warm answers at once, whatever is being warmed meanwhile."""
         model = (await asyncio.to_thread(self._registry.model, name)).id
         if warm := self._recall(model):
             return warm

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -16,6 +17,8 @@ from app.registry import Registry
 from app.settings import Settings
 from model import network as net
 from model.data import Mnist
+from tests.drawings import draw
+from tests.processes import SOON_SECONDS, serving
 from tests.published import PARAMETERS, SPEC, publish
 
 
@@ -81,8 +84,10 @@ def test_a_warm_model_answers_while_another_is_warmed(registry: Registry, pictur
     named, _ = publish(registry, "named", 0.8), publish(registry, "default", 0.9)
     predictor = ready(registry)
     assert asyncio.run(predictor.answer(pictures[:1], named)).model == named
-    with predictor._warming:
+    with ThreadPoolExecutor(1) as pool, predictor._warming:
         assert asyncio.run(predictor.answer(pictures[:1], named)).model == named
+        assert asyncio.run(predictor.model(named)).id == named
+        assert pool.submit(predictor.candidate_counts).result(SOON_SECONDS) == (0, 0, 0)
 
 
 def test_a_model_that_answers_nan_never_becomes_the_default(registry: Registry, pictures: list[np.ndarray]) -> None:
@@ -175,3 +180,13 @@ def test_a_request_that_names_its_model_takes_no_part_in_the_trial(
     assert asyncio.run(predictor.answer(pictures[:1])).model == other
     assert asyncio.run(predictor.answer(pictures[:1], "default")).model == default
     assert asyncio.run(predictor.answer(pictures[:1], default)).model == default
+
+
+def test_what_a_candidate_did_last_is_counted_when_the_service_ends(registry: Registry, tmp_path: Path) -> None:
+    publish(registry, "default", 0.9)
+    registry.try_beside_default(publish(registry, "other", 0.8), share=1.0)
+    with serving(tmp_path, "api", INKLING_DEFAULT_POLL_SECONDS="60") as service:
+        service.ready()
+        response = service.http.post("/predict", json={"pixels": np.asarray(draw(7)).tolist()})
+        assert response.status_code == 200, response.text
+    assert registry.candidate_counts().answered == 1

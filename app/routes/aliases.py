@@ -1,5 +1,6 @@
 """/aliases, /models/default and /models/candidate: which model answers to which name."""
 
+import asyncio
 from http import HTTPStatus
 from typing import Annotated
 
@@ -29,23 +30,31 @@ Alias = Annotated[str, Path(pattern=ALIAS_NAME, description="An alias", examples
 
 
 @router.put("/models/default", dependencies=[KEYED], max_body_size=MAX_CHOICE_BYTES, responses=describe(404, 409))
-def choose_default(choice: DefaultModel, registry: RegistryDep, predictor: PredictorDep) -> ModelInfo:
+async def choose_default(choice: DefaultModel, registry: RegistryDep, predictor: PredictorDep) -> ModelInfo:
     """Pins the model that answers /predict; with null, the best model answers again, now and from now on."""
     if choice.model is not None:
-        predictor.model(choice.model)  # one that cannot be loaded never becomes the default
-    registry.pin_default(choice.model)
-    predictor.refresh()
-    return registry.model(DEFAULT)
+        await predictor.model(choice.model)  # one that cannot be loaded never becomes the default
+
+    def choose() -> ModelInfo:
+        registry.pin_default(choice.model)
+        predictor.refresh()
+        return registry.model(DEFAULT)
+
+    return await asyncio.to_thread(choose)
 
 
 @router.put("/models/candidate", dependencies=[KEYED], max_body_size=MAX_CHOICE_BYTES, responses=describe(404, 409))
-def choose_candidate(choice: CandidateChoice, registry: RegistryDep, predictor: PredictorDep) -> CandidateInfo:
+async def choose_candidate(choice: CandidateChoice, registry: RegistryDep, predictor: PredictorDep) -> CandidateInfo:
     """Tries a model beside the default: on a share of the predictions, or in its shadow. It ends as the default."""
     if choice.model is not None:
-        predictor.model(choice.model)  # one that cannot be loaded never becomes the candidate
-    registry.try_beside_default(choice.model, share=choice.share, shadow=choice.shadow)
-    predictor.refresh()
-    return _candidate(registry.candidate(), predictor)
+        await predictor.model(choice.model)  # one that cannot be loaded never becomes the candidate
+
+    def choose() -> CandidateInfo:
+        registry.try_beside_default(choice.model, share=choice.share, shadow=choice.shadow)
+        predictor.refresh()
+        return _candidate(registry.candidate(), predictor)
+
+    return await asyncio.to_thread(choose)
 
 
 @router.get("/models/candidate")

@@ -118,27 +118,27 @@ async def read_readiness(predictor: PredictorDep) -> ServerReady:
 
 
 @router.get("/models/{model}", responses=describe(404, 409))
-def read_model_metadata(target: Latest, predictor: PredictorDep) -> ModelMetadata:
+async def read_model_metadata(target: Latest, predictor: PredictorDep) -> ModelMetadata:
     """What a model takes and gives."""
-    return _metadata(target, predictor)
+    return await _metadata(target, predictor)
 
 
 @router.get("/models/{model}/versions/{version}", responses=describe(404, 409))
-def read_version_metadata(target: OfVersion, predictor: PredictorDep) -> ModelMetadata:
+async def read_version_metadata(target: OfVersion, predictor: PredictorDep) -> ModelMetadata:
     """What a version of a model takes and gives."""
-    return _metadata(target, predictor)
+    return await _metadata(target, predictor)
 
 
 @router.get("/models/{model}/ready", responses=describe(404, 409))
-def read_model_readiness(target: Latest, predictor: PredictorDep) -> ModelReady:
+async def read_model_readiness(target: Latest, predictor: PredictorDep) -> ModelReady:
     """A model is warm; asking makes it so."""
-    return _ready(target, predictor)
+    return await _ready(target, predictor)
 
 
 @router.get("/models/{model}/versions/{version}/ready", responses=describe(404, 409))
-def read_version_readiness(target: OfVersion, predictor: PredictorDep) -> ModelReady:
+async def read_version_readiness(target: OfVersion, predictor: PredictorDep) -> ModelReady:
     """A version of a model is warm; asking makes it so."""
-    return _ready(target, predictor)
+    return await _ready(target, predictor)
 
 
 @router.post("/models/{model}/infer", **_INFER)
@@ -153,13 +153,13 @@ async def infer_by_version(target: OfVersion, question: QuestionDep, predictor: 
     return await _answer(target, question, predictor)
 
 
-def _metadata(target: Target, predictor: Predictor) -> ModelMetadata:
-    version = predictor.model(target.model).id
-    return ModelMetadata(name=target.name, versions=[version], inputs=INPUTS, outputs=OUTPUTS)
+async def _metadata(target: Target, predictor: Predictor) -> ModelMetadata:
+    model = await predictor.model(target.model)
+    return ModelMetadata(name=target.name, versions=[model.id], inputs=INPUTS, outputs=OUTPUTS)
 
 
-def _ready(target: Target, predictor: Predictor) -> ModelReady:
-    predictor.model(target.model)
+async def _ready(target: Target, predictor: Predictor) -> ModelReady:
+    await predictor.model(target.model)
     return ModelReady(name=target.name)
 
 

@@ -1,6 +1,5 @@
 """/predict: which digit a drawing shows, in every form that a drawing may be sent."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
@@ -132,7 +131,7 @@ async def _predictions(asked: _Question, images: Sequence[NDArray[np.uint8]]) ->
         predictions = [{**one, "seen": image.tolist()} for one, image in zip(predictions, images, strict=True)]
     if not asked.explains:
         return predictions
-    warm = await asyncio.to_thread(asked.predictor.model, answers.model)
+    warm = await asked.predictor.model(answers.model)
     return await explain(warm, images, predictions, asked.include, asked.deadline)
 
 
