@@ -52,6 +52,7 @@ Predictions
     explanations        saliency and activations
 
 API
+    request_counts      every request in the metrics, by its route
     problems            every error as problem+json
     deadlines           how long a body may take to arrive
     dependencies        what routes ask for by type

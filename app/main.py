@@ -29,9 +29,10 @@ from app.deadlines import BodyDeadline
 from app.dependencies import State
 from app.jobs import Jobs
 from app.lifeline import end_with_parent
-from app.metrics import CountRequests, Metrics
+from app.metrics import Metrics
 from app.predictor import Predictor
 from app.registry import Registry
+from app.request_counts import CountRequests
 from app.routes import aliases, evaluate, health, inference, metrics, models, predict, train
 from app.settings import Settings
 from app.uploads import Uploads

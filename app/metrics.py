@@ -5,11 +5,8 @@ database while it answers.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from time import perf_counter
-from typing import NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,7 +22,6 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.database import UNAVAILABLE
 
@@ -33,9 +29,6 @@ RUNS_SECONDS = 1.0  # a scrape waits no longer for the database
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CONFIDENCES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-NO_ROUTE = "none"  # whatever paths are tried that no route has, they are one label
-OTHER_METHOD = "other"
 
 CountRuns = Callable[[], Mapping[str, int]]
 
@@ -144,53 +137,3 @@ class _Scrape(Collector):
             for state, count in self._runs.items():
                 family.add_metric([state], count)
             yield family
-
-
-class _Series(NamedTuple):
-    """What counts the requests with the same labels."""
-
-    increment: Callable[[], None]
-    observe_seconds: Callable[[float], None]
-
-
-class CountRequests:
-    """Counts every request when its answer starts, by the route that took it."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-        self._series: dict[tuple[str, str, int], _Series] = {}  # labels are looked up once; that is most of the cost
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            send = partial(self._send, scope, send, perf_counter())
-        await self._app(scope, receive, send)
-
-    def _send(self, scope: Scope, send: Send, started: float, message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            series = self._of(scope, message["status"])
-            series.increment()
-            series.observe_seconds(perf_counter() - started)
-        return send(message)
-
-    def _of(self, scope: Scope, status: int) -> _Series:
-        key = (_template(scope), scope["method"], status)
-        series = self._series.get(key)
-        return self._add(*key) if series is None else series
-
-    def _add(self, route: str, method: str, status: int) -> _Series:
-        known = method if method in METHODS else OTHER_METHOD
-        series = _Series(
-            self._metrics.requests.labels(route, known, str(status)).inc,
-            self._metrics.request_seconds.labels(route).observe,
-        )
-        if known == method:
-            self._series[route, method, status] = series
-        return series
-
-
-def _template(scope: Scope) -> str:
-    """The path of the route or mount that took the request."""
-    route = scope.get("route")
-    if route is not None:
-        return route.path
-    return scope["root_path"].removeprefix(scope["app_root_path"]) if "app_root_path" in scope else NO_ROUTE

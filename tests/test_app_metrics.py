@@ -16,7 +16,8 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import OperationalError
 
-from app.metrics import CountRequests, Metrics
+from app.metrics import Metrics
+from app.request_counts import CountRequests
 from tests.drawings import draw, encoded
 from tests.models import FirstModel
 from tests.processes import SMALL_SPEC, Service, serving
