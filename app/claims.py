@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from dbos import DBOS, _core
 from dbos._dbos import _get_dbos_instance
 
-from app.database import RETRY_SECONDS, UNAVAILABLE, queue_url
+from app.database import RETRY_SECONDS, UNAVAILABLE, persisting, queue_url
 from app.run_queue import (
     APPLICATION_VERSION,
     MAX_ATTEMPTS,
@@ -21,7 +21,7 @@ from app.run_queue import (
     UNENDED,
     WORKFLOW,
     add_event,
-    empty_snapshot,
+    read_snapshots,
 )
 from app.schemas import RunEnd, WorkerInfo
 
@@ -36,10 +36,11 @@ class Recorder:
     it waits, and with it the training.
     """
 
-    def __init__(self, place: WorkerInfo) -> None:
+    def __init__(self, place: WorkerInfo, earlier: dict[str, Any]) -> None:
+        """earlier: the snapshot that another attempt has left."""
         # The queue forgets when a run was started once it is cancelled.
         started = {"started_at": datetime.now(UTC).isoformat(), "worker": place.model_dump(mode="json")}
-        self._snapshot = {**empty_snapshot(), **started}
+        self._snapshot = {**earlier, **started}
         self._saved = 0.0
 
     async def record(self, kind: str, data: dict[str, Any]) -> None:
@@ -82,7 +83,9 @@ def serve(url: str, executor: str, place: WorkerInfo, train: Train) -> None:
 
     @DBOS.step(name="train_step", preemptible=True)
     async def train_step(run: str, spec: dict[str, Any]) -> dict[str, Any]:
-        recorder = Recorder(place)
+        queue = _get_dbos_instance()._sys_db
+        earlier = await persisting(lambda: read_snapshots(queue, [run]))
+        recorder = Recorder(place, earlier[run])
         end = await train(run, spec, recorder)
         await recorder.save()
         return end.model_dump(mode="json")

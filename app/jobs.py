@@ -29,6 +29,7 @@ from app.run_queue import (
     WORKFLOW,
     add_event,
     prepare,
+    read_snapshots,
 )
 from app.scheduling import Place, Priority, expected_waits, next_rank
 from app.schemas import Run, RunEnd, RunList, RunState, RunSummary
@@ -41,7 +42,6 @@ from app.statuses import (
     count_by_state,
     end_of,
     read_line,
-    read_snapshots,
     state_of,
     summary,
 )
@@ -217,9 +217,9 @@ class Jobs:
         return (await asyncio.to_thread(read_snapshots, self._queue, [run]))[run]
 
     async def _replay(self, run: str) -> dict[str, Any]:
-        """The snapshot of a run whose worker could save no last one, from its whole stream."""
+        """The snapshot of a run whose worker could save no last one: with what its stream has beyond it."""
         snapshot = await self._snapshot(run)
-        async for event in self._read_stream(run, 0):
+        async for event in self._read_stream(run, snapshot["events"]):
             add_event(snapshot, event["kind"], event["data"])
         return snapshot
 

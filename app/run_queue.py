@@ -4,6 +4,7 @@
 does without JAX, which is its trainer's.
 """
 
+import json
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,14 +32,27 @@ def prepare(url: str) -> None:
 
 
 def empty_snapshot() -> dict[str, Any]:
-    """What a run's events add up to before the first."""
-    return {"started_at": None, "worker": None, "progress": None, "history": []}
+    """What a run's events add up to before the first; events: so many of its stream need not be added any more."""
+    return {"events": 0, "started_at": None, "worker": None, "progress": None, "history": []}
 
 
 def add_event(snapshot: dict[str, Any], kind: str, data: dict[str, Any]) -> None:
-    """A run that was begun again repeats epochs: the last report of each holds."""
+    """A training that was taken up again reports anew what lies beyond the step where it stands."""
+    snapshot["events"] += 1
     if kind == "progress":
         snapshot["progress"] = data
+        epochs, past = snapshot["history"], data["step"] * data["epochs"]
+        snapshot["history"] = [epoch for epoch in epochs if epoch["epoch"] * data["steps"] <= past]
     else:
-        earlier = [epoch for epoch in snapshot["history"] if epoch["epoch"] < data["epoch"]]
-        snapshot["history"] = [*earlier, data]
+        others = [epoch for epoch in snapshot["history"] if epoch["epoch"] != data["epoch"]]
+        snapshot["history"] = sorted([*others, data], key=lambda epoch: epoch["epoch"])
+
+
+def read_snapshots(queue: Any, runs: list[str]) -> dict[str, dict[str, Any]]:
+    """What each run's events add up to, by run. queue: DBOS' system database, where all of a run is JSON."""
+    events = queue.tables.workflow_events
+    query = sa.select(events.c.workflow_uuid, events.c.value)
+    with queue.engine.connect() as connection:
+        saved = query.where(events.c.key == SNAPSHOT, events.c.workflow_uuid.in_(runs))
+        found = {run: json.loads(value) for run, value in connection.execute(saved)}
+    return {run: {**empty_snapshot(), **found.get(run, {})} for run in runs}

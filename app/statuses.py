@@ -1,13 +1,12 @@
 """What the durable queue says of runs, in the words of this service."""
 
-import json
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from dbos import WorkflowStatus
 
-from app.run_queue import MAX_ATTEMPTS, SNAPSHOT, UNENDED, WORKFLOW, empty_snapshot
+from app.run_queue import MAX_ATTEMPTS, UNENDED, WORKFLOW
 from app.scheduling import Place, in_order
 from app.schemas import RunEnd, RunState
 from model.spec import TrainSpec
@@ -53,16 +52,6 @@ def read_line(queue: Any) -> Line:
             place = Place(run, user or NOBODY, rank, created_at, attributes.get("seconds", 0.0))
             (line.waiting if _STATES[status] == RunState.QUEUED else line.running).append(place)
     return Line(in_order(line.waiting), line.running)
-
-
-def read_snapshots(queue: Any, runs: list[str]) -> dict[str, dict[str, Any]]:
-    """What each run's events add up to, by run. queue: as above; the events are JSON, as the run that wrote them is."""
-    events = queue.tables.workflow_events
-    query = sa.select(events.c.workflow_uuid, events.c.value)
-    with queue.engine.connect() as connection:
-        saved = query.where(events.c.key == SNAPSHOT, events.c.workflow_uuid.in_(runs))
-        found = {run: json.loads(value) for run, value in connection.execute(saved)}
-    return {run: {**empty_snapshot(), **found.get(run, {})} for run in runs}
 
 
 def state_of(status: WorkflowStatus) -> RunState:

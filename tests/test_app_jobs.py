@@ -1,6 +1,7 @@
 """The API's side of the queue where its database comes and goes, and what is left of a run that was deleted."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -15,10 +16,12 @@ from app.database import Database
 from app.heartbeats import Heartbeats
 from app.jobs import Jobs
 from app.registry import Registry
+from app.run_queue import SNAPSHOT, STREAM, add_event, empty_snapshot
 from app.scheduling import Priority
 from app.schemas import RunState
 from app.settings import Settings
 from model.checkpoint import to_bytes
+from model.reports import EpochReport
 from model.spec import TrainSpec
 from tests.models import FIRST_RUN, FirstModel
 from tests.processes import SMALL_SPEC, serving
@@ -122,6 +125,45 @@ def test_a_look_at_a_cancelled_run_does_not_wait_for_a_database_that_is_away(job
             await jobs.run("first-0")
 
     asyncio.run(look())
+
+
+def test_of_a_cancelled_run_only_what_its_snapshot_lacks_is_read_again(other: Jobs) -> None:
+    async def look() -> None:
+        run = (await other.enqueue(SPEC)).id
+        await other.cancel(run)
+        snapshot = {"events": 2, "started_at": None, "worker": None, "progress": None, "history": [report(1)]}
+        tables = other._queue.tables
+        with other._queue.engine.begin() as connection:
+            saved = {"workflow_uuid": run, "key": SNAPSHOT, "value": json.dumps(snapshot)}
+            connection.execute(tables.workflow_events.insert(), saved)
+            values = ["not read", "nor this", *(json.dumps({"kind": "epoch", "data": report(n)}) for n in (2, 3))]
+            row = {"workflow_uuid": run, "key": STREAM, "function_id": 1, "serialization": "portable_json"}
+            connection.execute(
+                tables.streams.insert(), [{**row, "offset": n, "value": value} for n, value in enumerate(values)]
+            )
+        assert [epoch.epoch for epoch in (await other.run(run)).history] == [1, 2, 3]
+
+    asyncio.run(look())
+
+
+def test_a_training_that_is_taken_up_again_reports_anew_what_lies_beyond_where_it_stands() -> None:
+    snapshot = empty_snapshot()
+    for epoch in (1, 2, 3):
+        add_event(snapshot, "epoch", report(epoch))
+    begun_again = {"step": 250, "steps": 400, "epochs": 4}
+    add_event(snapshot, "progress", begun_again)
+    assert [epoch["epoch"] for epoch in snapshot["history"]] == [1, 2]
+    add_event(snapshot, "epoch", report(1, loss=0.2))
+    assert snapshot == {
+        **empty_snapshot(),
+        "events": 5,
+        "progress": begun_again,
+        "history": [report(1, loss=0.2), report(2)],
+    }
+
+
+def report(epoch: int, loss: float = 0.1) -> dict[str, Any]:
+    return EpochReport(epoch=epoch, loss=loss, accuracy=0.9, seconds=1.0).model_dump(mode="json")
 
 
 def test_nothing_but_its_model_is_left_of_a_run_that_was_deleted(tmp_path: Path, with_model: FirstModel) -> None:

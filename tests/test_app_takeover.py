@@ -149,12 +149,17 @@ def send(pids: list[int], number: signal.Signals) -> None:
 def test_a_stopped_worker_saves_a_last_checkpoint_and_hands_its_run_on(cluster: Cluster, undisturbed: bytes) -> None:
     with cluster.worker() as first:
         run = cluster.saved_run()
+        wait_for(lambda: cluster.api.get(f"/train/{run}")["history"] != [])
         before = cluster.checkpoints.load(run)
         first.process.terminate()
         assert first.process.wait(SOON_SECONDS) == 0
     assert cluster.checkpoints.load(run) != before
-    assert cluster.api.get(f"/train/{run}")["state"] == "queued"
+    left = cluster.api.get(f"/train/{run}")
+    assert left["state"] == "queued"
     with cluster.worker():
+        wait_for(lambda: cluster.api.get(f"/train/{run}")["started_at"] != left["started_at"])
+        kept = cluster.api.get(f"/train/{run}")["history"][: len(left["history"])]
+        assert kept == left["history"]  # before the next trainer has told anything
         assert cluster.file_of(cluster.api.ended(run)) == undisturbed
 
 
