@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from fastapi.sse import format_sse_event
 from starlette.responses import StreamingResponse
@@ -16,18 +16,9 @@ KEEP_ALIVE_SECONDS = 15.0
 MAX_EVENTS = 1_000  # that a watcher is given at once: what it lacks of a long run is megabytes
 
 
-class Event(NamedTuple):
-    """One entry of a run's progress stream; offset: its place in it, from 0."""
-
-    offset: int
-    kind: Literal["progress", "epoch"]
-    data: dict[str, Any]
-    message: bytes  # rendered once for all who watch
-
-
-def _event(offset: int, kind: Literal["progress", "epoch"], data: dict[str, Any]) -> Event:
-    message = format_sse_event(event=kind, data_str=json.dumps(data), id=str(offset))
-    return Event(offset, kind, data, message)
+def _message(offset: int, event: dict[str, Any]) -> bytes:
+    """offset: the event's place in the stream, from 0."""
+    return format_sse_event(event=event["kind"], data_str=json.dumps(event["data"]), id=str(offset))
 
 
 class EventStream(StreamingResponse):
@@ -49,27 +40,27 @@ class EventStream(StreamingResponse):
 
 
 class Feed:
-    """Whoever watches the run is served from what has been read."""
+    """Whoever watches the run is served from what has been read, and rendered once for all."""
 
-    def __init__(self, read: Callable[[int], AsyncIterator[Any]]) -> None:
-        """read(offset): the stream from there on, as it is written, until the run ends."""
+    def __init__(self, read: Callable[[int], AsyncIterator[list[Any]]]) -> None:
+        """read(offset): the stream's events from there on, some at a time, as they are written, until the run ends."""
         self.watchers = 0
-        self._events: list[Event] = []
+        self._messages: list[bytes] = []
         self._ended = False
         self._news = asyncio.Event()
         self._reading = asyncio.create_task(self._keep_reading(read))
         self._waking = asyncio.create_task(self._keep_waking())
 
-    async def follow(self, offset: int) -> AsyncGenerator[list[Event], None]:
-        """All that the watcher lacks, each time that there is something; nothing, where nothing came for a while."""
-        while offset < len(self._events) or not self._ended:
-            if events := self._events[offset : offset + MAX_EVENTS]:
-                yield events
-                offset += len(events)
+    async def follow(self, offset: int) -> AsyncGenerator[list[bytes], None]:
+        """The messages that the watcher lacks, each time that there are some; none, where none came for a while."""
+        while offset < len(self._messages) or not self._ended:
+            if messages := self._messages[offset : offset + MAX_EVENTS]:
+                yield messages
+                offset += len(messages)
             elif not self._ended:  # behind the end: a reader may be ahead of this process
-                read = len(self._events)
+                read = len(self._messages)
                 await self._news.wait()
-                if len(self._events) == read and not self._ended:
+                if len(self._messages) == read and not self._ended:
                     yield []
         with contextlib.suppress(asyncio.CancelledError):
             await self._reading  # raises what ended the reading early
@@ -78,20 +69,20 @@ class Feed:
         self._reading.cancel()
         self._waking.cancel()
 
-    async def _keep_reading(self, read: Callable[[int], AsyncIterator[Any]]) -> None:
+    async def _keep_reading(self, read: Callable[[int], AsyncIterator[list[Any]]]) -> None:
         try:
             while not self._ended:
-                await self._read(read(len(self._events)))
+                await self._read(read(len(self._messages)))
         finally:
             self._ended = True
             self._waking.cancel()
             self._announce()
 
-    async def _read(self, values: AsyncIterator[Any]) -> None:
+    async def _read(self, batches: AsyncIterator[list[Any]]) -> None:
         """While the database is away, the watchers wait."""
         try:
-            async for value in values:
-                self._events.append(_event(len(self._events), value["kind"], value["data"]))
+            async for events in batches:
+                self._messages += [_message(offset, event) for offset, event in enumerate(events, len(self._messages))]
                 self._announce()
             self._ended = True
         except UNAVAILABLE:
@@ -100,9 +91,9 @@ class Feed:
     async def _keep_waking(self) -> None:
         """Whose connection idles may lose it to a proxy."""
         while True:
-            seen = len(self._events)
+            seen = len(self._messages)
             await asyncio.sleep(KEEP_ALIVE_SECONDS)
-            if len(self._events) == seen:
+            if len(self._messages) == seen:
                 self._announce()
 
     def _announce(self) -> None:
@@ -113,21 +104,21 @@ class Feed:
 class Feeds:
     """The feeds of this process, one for each run that somebody watches."""
 
-    def __init__(self, read: Callable[[str, int], AsyncIterator[Any]]) -> None:
-        """read(run, offset): the run's stream from there on, as it is written, until the run ends."""
+    def __init__(self, read: Callable[[str, int], AsyncIterator[list[Any]]]) -> None:
+        """read(run, offset): as a Feed's, for each run."""
         self._read = read
         self._feeds: dict[str, Feed] = {}
 
-    async def follow(self, run: str, offset: int = 0) -> AsyncGenerator[list[Event], None]:
-        """The run's progress from an offset on, as it is written, until the run ends; nothing, now and then."""
+    async def follow(self, run: str, offset: int = 0) -> AsyncGenerator[list[bytes], None]:
+        """The run's messages from an offset on, as they come, until the run ends; none, now and then."""
         feed = self._feeds.get(run)
         if feed is None:
             feed = self._feeds[run] = Feed(lambda first: self._read(run, first))
         feed.watchers += 1
         try:
             async with contextlib.aclosing(feed.follow(offset)) as following:
-                async for events in following:
-                    yield events
+                async for messages in following:
+                    yield messages
         finally:
             feed.watchers -= 1
             if feed.watchers == 0:

@@ -24,7 +24,6 @@ from app.registry import Registry
 from app.run_queue import (
     APPLICATION_VERSION,
     QUEUE,
-    STREAM,
     STREAM_POLL_SECONDS,
     WORKFLOW,
     add_event,
@@ -41,6 +40,7 @@ from app.statuses import (
     Outlook,
     count_by_state,
     end_of,
+    read_events,
     read_line,
     state_of,
     summary,
@@ -59,7 +59,6 @@ class Jobs:
         prepare(settings.database)
         self._client = DBOSClient(
             system_database_url=queue_url(settings.database),
-            use_listen_notify=database.is_postgresql,
             retry_connection_errors=False,  # a request says at once that the database is away
         )
         self._queue = self._client._sys_db
@@ -190,8 +189,23 @@ class Jobs:
         """How many runs there are in each state."""
         return count_by_state(self._queue)
 
-    def _read_stream(self, run: str, offset: int) -> AsyncIterator[Any]:
-        return self._client.read_stream_async(run, STREAM, offset=offset, polling_interval_sec=STREAM_POLL_SECONDS)
+    async def _read_stream(self, run: str, offset: int) -> AsyncIterator[list[Any]]:
+        """The run's events from there on, some at a time, as they are written, until it ends."""
+        while True:
+            state, events = await asyncio.to_thread(read_events, self._queue, run, offset)
+            if events:
+                yield events
+                offset += len(events)
+            elif state in ACTIVE:
+                await self._wait_for_news(run)
+            else:
+                return
+
+    async def _wait_for_news(self, run: str) -> None:
+        """While the run waits there are none; of all that wait one reading tells, however many are watched."""
+        await asyncio.sleep(STREAM_POLL_SECONDS)
+        while run in (await self._outlook.get()).positions:
+            await asyncio.sleep(OUTLOOK_SECONDS)
 
     async def _status(self, run: str) -> WorkflowStatus:
         statuses = await self._client.list_workflows_async(name=WORKFLOW, workflow_ids=[run])
@@ -219,8 +233,9 @@ class Jobs:
     async def _replay(self, run: str) -> dict[str, Any]:
         """The snapshot of a run whose worker could save no last one: with what its stream has beyond it."""
         snapshot = await self._snapshot(run)
-        async for event in self._read_stream(run, snapshot["events"]):
-            add_event(snapshot, event["kind"], event["data"])
+        async for events in self._read_stream(run, snapshot["events"]):
+            for event in events:
+                add_event(snapshot, event["kind"], event["data"])
         return snapshot
 
 

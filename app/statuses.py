@@ -1,18 +1,20 @@
 """What the durable queue says of runs, in the words of this service."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from dbos import WorkflowStatus
 
-from app.run_queue import MAX_ATTEMPTS, UNENDED, WORKFLOW
+from app.run_queue import MAX_ATTEMPTS, STREAM, UNENDED, WORKFLOW
 from app.scheduling import Place, in_order
 from app.schemas import RunEnd, RunState
 from model.spec import TrainSpec
 
 NOBODY = "inkling"  # whose runs the service's own are
 ACTIVE = {RunState.QUEUED, RunState.RUNNING}
+EVENTS_AT_ONCE = 200  # to render them holds the event loop up for a few milliseconds
 CUT_SHORT = {"CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}  # the worker could save no last snapshot
 
 _STATES = {
@@ -52,6 +54,12 @@ def read_line(queue: Any) -> Line:
             place = Place(run, user or NOBODY, rank, created_at, attributes.get("seconds", 0.0))
             (line.waiting if _STATES[status] == RunState.QUEUED else line.running).append(place)
     return Line(in_order(line.waiting), line.running)
+
+
+def read_events(queue: Any, run: str, offset: int) -> tuple[RunState | None, list[Any]]:
+    """The run's state, and of its stream the next events from an offset on. queue: as above."""
+    status, values = queue.read_stream_values(run, STREAM, offset, EVENTS_AT_ONCE)
+    return _STATES.get(status), [json.loads(value) for value, _ in values]
 
 
 def state_of(status: WorkflowStatus) -> RunState:

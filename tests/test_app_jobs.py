@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from app.checkpoints import Checkpoints
 from app.database import Database
 from app.heartbeats import Heartbeats
-from app.jobs import Jobs
+from app.jobs import OUTLOOK_SECONDS, Jobs
 from app.registry import Registry
 from app.run_queue import SNAPSHOT, STREAM, add_event, empty_snapshot
 from app.scheduling import Priority
@@ -125,6 +125,29 @@ def test_a_look_at_a_cancelled_run_does_not_wait_for_a_database_that_is_away(job
             await jobs.run("first-0")
 
     asyncio.run(look())
+
+
+def test_of_a_run_that_waits_nothing_is_read_until_it_starts(other: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    read = other._queue.read_stream_values
+    monkeypatch.setattr(other._queue, "read_stream_values", lambda *place: reads.append(place[2]) or read(*place))
+
+    async def watch() -> None:
+        run = (await other.enqueue(SPEC)).id
+        async with aclosing(other.feeds.follow(run)) as following:
+            first = asyncio.create_task(anext(following))
+            await asyncio.sleep(4 * OUTLOOK_SECONDS)
+            assert reads == [0]
+            events, statuses = other._queue.tables.streams, other._queue.tables.workflow_status
+            with other._queue.engine.begin() as connection:
+                event = {"offset": 0, "value": json.dumps({"kind": "epoch", "data": report(1)})}
+                connection.execute(events.insert(), {"workflow_uuid": run, "key": STREAM, "function_id": 1, **event})
+                connection.execute(statuses.update().values(status="PENDING"))
+            assert [message.split(b"\n")[0] for message in await first] == [b"event: epoch"]
+            await other.cancel(run)
+            assert [message async for messages in following for message in messages] == []
+
+    asyncio.run(watch())
 
 
 def test_of_a_cancelled_run_only_what_its_snapshot_lacks_is_read_again(other: Jobs) -> None:

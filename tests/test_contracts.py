@@ -80,21 +80,27 @@ def test_a_worker_does_without_jax() -> None:
 
 
 def test_what_is_used_of_dbos_beyond_its_public_interface_is_there() -> None:
-    """`app.claims` does; another version of DBOS may have it otherwise."""
+    """`app.claims` does, and `app.statuses`; another version of DBOS may have it otherwise."""
     arguments = {
         _dbos._get_dbos_instance: [],
         DBOS._recover_pending_workflows: ["executor_ids"],
         SystemDatabase._now_ms_sql: ["self"],
+        SystemDatabase.read_stream_values: ["self", "workflow_uuid", "key", "offset", "limit"],
         ActiveWorkflowById.activeList: ["self"],
     }
-    for function, names in arguments.items():
-        assert list(inspect.signature(function).parameters) == names, function
+    for function, parameters in arguments.items():
+        assert list(inspect.signature(function).parameters) == parameters, function
     private = {"_sys_db": DBOS, "_active_workflows_set": DBOS, "engine": SystemDatabase, "tables": SystemDatabase}
     for name, owner in private.items():
         assert hasattr(owner, name) or f"self.{name}" in inspect.getsource(owner), name
-    columns = {"workflow_uuid", "status", "executor_id", "recovery_attempts", "owner_xid", "started_at_epoch_ms"}
-    assert columns | {"completed_at"} <= set(SystemSchema.workflow_status.c.keys())
-    assert "workflow_uuid" in SystemSchema.streams.c
+    columns = {
+        SystemSchema.workflow_status: "workflow_uuid status executor_id recovery_attempts owner_xid completed_at "
+        "started_at_epoch_ms name authenticated_user priority created_at attributes",
+        SystemSchema.workflow_events: "workflow_uuid key value",
+        SystemSchema.streams: "workflow_uuid",
+    }
+    for table, names in columns.items():
+        assert set(names.split()) <= set(table.c.keys())
     assert "sleep(_PREEMPTIBLE_POLL_INTERVAL_SEC)" in inspect.getsource(_core)
 
 

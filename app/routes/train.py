@@ -134,9 +134,9 @@ async def watch_run(
 async def _watch(jobs: Jobs, run: Run, offset: int) -> AsyncGenerator[bytes, None]:
     """What a watcher lacks in one write, however many events that are."""
     async with aclosing(jobs.feeds.follow(run.id, offset)) as following:
-        async for events in following:
-            yield b"".join(event.message for event in events) or KEEPALIVE_COMMENT
-            offset += len(events)
+        async for messages in following:
+            yield b"".join(messages) or KEEPALIVE_COMMENT
+            offset += len(messages)
     if offset == 0:  # the stream of a run that ended long ago is not kept
         for epoch in run.history:
             yield format_sse_event(event="epoch", data_str=epoch.model_dump_json())
