@@ -25,7 +25,9 @@ class StepReport(BaseModel):
     steps: int = Field(description="Steps in the run", examples=[12000])
     loss: float | None = Field(None, description="Mean loss since the last report", examples=[0.12])
     accuracy: float | None = Field(None, description="Share of right answers since the last report", examples=[0.96])
-    images_per_second: float | None = Field(None, description="Training speed", examples=[21000.0])
+    images_per_second: float | None = Field(
+        None, description="Training speed; null before it is measured", examples=[21000.0]
+    )
     seconds_left: float | None = Field(None, description="Expected seconds to the end of training", examples=[55.0])
 
 

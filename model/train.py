@@ -106,17 +106,18 @@ class _Training:
 
     def run_epoch(self) -> Iterator[StepReport]:
         """What is left of the journal's epoch; a report after each chunk."""
+        self.pace.start_lap()
         order_key, step_key = jax.random.split(jax.random.fold_in(self.train_key, self.journal.epoch))
         order, step_bits = self._order(order_key), self._on_devices(jax.random.key_data(step_key))
-        self.pace.start_lap()
         for chunk in self.plan.chunks:
             if chunk.start < self.journal.step:
                 continue
             if self._steps_before() + chunk.start > 0:
                 self.last_good.remember(self.state)
             arguments = (self.state, self.images, self.labels, self._inputs(order, chunk), step_bits)
-            self.state, totals, good_steps = self._compiled(arguments, len(chunk))(*arguments)
-            yield self._record(chunk, jax.tree.map(_to_host, totals), int(good_steps))
+            self.state, *measured = self._compiled(arguments, len(chunk))(*arguments)
+            totals, good_steps = jax.tree.map(np.ndarray.tolist, jax.device_get(measured))
+            yield self._record(chunk, totals, good_steps)
 
     def _order(self, key: Array) -> NDArray[np.int32]:
         """[S, B], B a multiple of the devices: every example's index once, in random order, then -1."""
@@ -218,10 +219,6 @@ def _copy(tree: Any) -> Any:
     return jax.tree.map(np.array, tree)
 
 
-def _to_host(total: Array) -> float | list[float]:
-    return np.asarray(total, np.float64).tolist()
-
-
 class _LastGood:
     """The newest weights that were finite and gave finite losses, for a training that leaves the finite numbers."""
 
@@ -274,6 +271,7 @@ class _Pace:
         return self.lap_started - started
 
     def report(self, epoch: int, step: int, totals: Totals, seconds: float) -> StepReport:
+        speed = None if self.measured_from is None else totals.examples / seconds
         return StepReport(
             epoch=epoch,
             epochs=self.epochs,
@@ -281,7 +279,7 @@ class _Pace:
             steps=self.steps,
             loss=totals.loss / totals.examples,
             accuracy=totals.correct / totals.examples,
-            images_per_second=totals.examples / seconds,
+            images_per_second=speed,
             seconds_left=self._seconds_left(step),
         )
 

@@ -62,6 +62,7 @@ def test_reports_come_in_order_and_add_up(images: Dataset) -> None:
     assert [report.step for report in steps] == sorted({report.step for report in steps})
     assert (steps[-1].step, steps[-1].steps) == (22, 22)
     assert steps[-1].seconds_left == 0 or steps[-1].seconds_left is None
+    assert [report.images_per_second is None for report in steps] == [True, *[False] * (len(steps) - 1)]
     assert epochs[1].loss < epochs[0].loss
 
 
