@@ -197,20 +197,20 @@ def _power(base: float, exponent: Array) -> Array:
     return jnp.power(jnp.float32(base), exponent.astype(jnp.float32))
 
 
-def learning_rates(optimizer: Optimizer, *, steps: int, epochs: int = 1) -> NDArray[np.float32]:
-    """[steps] float32: the learning rate of each step of the whole run, which has so many epochs.
+def rates_at(optimizer: Optimizer, steps: NDArray[np.integer], *, of: int, epochs: int = 1) -> NDArray[np.float32]:
+    """[L] float32: the learning rates of these steps, counted from 0, of a run of so many steps and epochs.
 
     A warm-up goes in a line from 0; the schedule takes the steps behind it.
     """
     schedule = optimizer.learning_rate
     if isinstance(schedule, OneCycle):
-        return _one_cycle(schedule, steps)
+        return _one_cycle(schedule, steps, of)
     if not isinstance(schedule, _Warmed):
-        return np.full(steps, schedule, np.float32)
-    warmup = min(schedule.warmup_steps, steps)
-    rise = np.arange(warmup) / max(schedule.warmup_steps, 1)
-    shares = _shares(schedule, steps - warmup, steps / epochs)
-    return (_first_rate(schedule) * np.concatenate([rise, shares])).astype(np.float32)
+        return np.full(steps.shape, schedule, np.float32)
+    warmup = min(schedule.warmup_steps, of)
+    rise = steps / max(schedule.warmup_steps, 1)
+    shares = _shares(schedule, np.maximum(steps - warmup, 0), of - warmup, of / epochs)
+    return (_first_rate(schedule) * np.where(steps < warmup, rise, shares)).astype(np.float32)
 
 
 _Warmed = Constant | StepDecay | ExponentialDecay | CosineDecay
@@ -220,19 +220,18 @@ def _first_rate(schedule: _Warmed) -> float:
     return schedule.learning_rate if isinstance(schedule, Constant) else schedule.initial_learning_rate
 
 
-def _shares(schedule: _Warmed, steps: int, epoch_steps: float) -> NDArray[np.float64]:
-    """[steps]: each step's learning rate as a share of the first, counted from the end of the warm-up."""
-    step = np.arange(steps)
+def _shares(schedule: _Warmed, step: NDArray[np.integer], steps: int, epoch_steps: float) -> NDArray[np.float64]:
+    """[L]: each step's learning rate as a share of the first; step, of steps: counted from the end of the warm-up."""
     match schedule:
         case StepDecay():
             return schedule.drop ** np.floor(step / (epoch_steps * schedule.epochs_drop))
         case ExponentialDecay():
-            decays = step / (schedule.decay_steps or steps)
+            decays = step / (schedule.decay_steps or max(steps, 1))
             return schedule.decay_rate ** (np.floor(decays) if schedule.staircase else decays)
         case CosineDecay():
             return schedule.alpha + (1.0 - schedule.alpha) * _cosine(step / max(steps, 1))
         case Constant():
-            return np.ones(steps)
+            return np.ones(step.shape)
 
 
 def _cosine(progress: NDArray[Any]) -> NDArray[np.float64]:
@@ -240,9 +239,9 @@ def _cosine(progress: NDArray[Any]) -> NDArray[np.float64]:
     return 0.5 * (1.0 + np.cos(np.pi * progress))
 
 
-def _one_cycle(schedule: OneCycle, steps: int) -> NDArray[np.float32]:
+def _one_cycle(schedule: OneCycle, step: NDArray[np.integer], steps: int) -> NDArray[np.float32]:
     """PyTorch's OneCycleLR: the peak is at step pct_start · steps - 1, the end at the last step."""
-    step, peak_step = np.arange(steps), schedule.pct_start * steps - 1
+    peak_step = schedule.pct_start * steps - 1
     peak = schedule.max_learning_rate
     first = peak / schedule.div_factor
     last = first / schedule.final_div_factor

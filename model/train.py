@@ -24,8 +24,8 @@ from model.devices import all_devices, replicated
 from model.evaluate import mean_scores
 from model.losses import DivergedError
 from model.memory import advised_on_memory, check_fits
-from model.optimizers import learning_rates
-from model.plan import Plan, plan_epoch, total_steps
+from model.optimizers import rates_at
+from model.plan import Plan, plan_epoch
 from model.reports import Checkpoint, EpochReport, FitResult, Report, StepReport
 from model.resume import Journal, SavedTraining, keeps_best, to_bytes
 from model.scores import MeanScores
@@ -87,7 +87,6 @@ class _Training:
         plan = plan_epoch(spec, self.examples, backend=jax.default_backend())
         self.journal = saved.journal.model_copy(deep=True) if saved else Journal(chunk_steps=plan.chunk_steps)
         self.plan = plan._replace(chunk_steps=self.journal.chunk_steps)
-        self.rates = learning_rates(spec.optimizer, steps=total_steps(spec, self.examples), epochs=spec.epochs)
         init_key, self.train_key = jax.random.split(jax.random.key(spec.seed))
         self.state: TrainState = self._on_devices(saved.state if saved else initial_state(init_key, spec))
         self.best = saved.best if saved else None
@@ -135,9 +134,10 @@ class _Training:
 
     def _rates(self, steps: NDArray[np.int32]) -> NDArray[np.float32]:
         """The learning rates of these steps of the run."""
-        rates = self.rates[steps]
-        lowered = self.journal.lowered_rate
-        return rates if lowered is None else np.full_like(rates, lowered)
+        if (lowered := self.journal.lowered_rate) is not None:
+            return np.full(steps.shape, lowered, np.float32)
+        epochs = self.spec.epochs
+        return rates_at(self.spec.optimizer, steps, of=self.plan.steps * epochs, epochs=epochs)
 
     def _steps_before(self) -> int:
         """Steps of the run before the journal's epoch."""

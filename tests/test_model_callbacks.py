@@ -15,6 +15,7 @@ from model.evaluate import mean_scores
 from model.losses import DivergedError
 from model.reports import EpochReport, FitResult
 from model.spec import TrainSpec
+from model.spec_optimizers import Optimizer
 from model.train import fit
 from tests.trainings import FLATTEN, SMALL, small_spec
 
@@ -128,10 +129,10 @@ def test_a_training_that_diverges_keeps_the_last_parameters_that_were_finite(
     settings = spec(network=network, loss="mean_squared_error", optimizer={"type": "sgd", "learning_rate": schedule})
     steps = 5
 
-    def rates(*given: Any, **named: Any) -> np.ndarray:
-        return np.array([1e-3] * steps + [1e8] * 100, np.float32)
+    def rates(optimizer: Optimizer, at: np.ndarray, **named: Any) -> np.ndarray:
+        return np.where(at < steps, 1e-3, 1e8).astype(np.float32)
 
-    monkeypatch.setattr("model.train.learning_rates", rates)
+    monkeypatch.setattr("model.train.rates_at", rates)
     with pytest.raises(DivergedError, match=r"in epoch 1, at step ([78]|9|10);") as caught:
         list(fit(settings, images))
     assert caught.value.last_good is not None
@@ -174,10 +175,10 @@ def test_what_diverges_unseen_in_an_epochs_last_step_is_told_with_its_place(
 ) -> None:
     steps = 9  # of an epoch of 840 images
 
-    def rates(*given: Any, **named: Any) -> np.ndarray:
-        return np.array(([1e-3] * (steps - 1) + [1e38]) * 3, np.float32)
+    def rates(optimizer: Optimizer, at: np.ndarray, **named: Any) -> np.ndarray:
+        return np.where(at % steps < steps - 1, 1e-3, 1e38).astype(np.float32)
 
-    monkeypatch.setattr("model.train.learning_rates", rates)
+    monkeypatch.setattr("model.train.rates_at", rates)
     network = [FLATTEN, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
     settings = spec(network=network, loss="mean_squared_error", optimizer={"type": "sgd"}, validation_split=0.2)
     with pytest.raises(DivergedError, match="after epoch 1, at step 9, the network's outputs are not finite"):

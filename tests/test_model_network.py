@@ -13,7 +13,7 @@ from jax.test_util import check_grads
 from model import network as net
 from model.layers import ACTIVATIONS, Batch, layer_functions
 from model.losses import correct_per_example, loss_per_example
-from model.optimizers import learning_rates, transformation
+from model.optimizers import rates_at, transformation
 from model.spec import LossName, TrainSpec
 from model.spec_layers import Activation, ActivationLayer, Dense, Dropout, Flatten, Layer
 from model.spec_optimizers import (
@@ -169,11 +169,15 @@ def test_a_losss_gradient_equals_its_finite_differences(loss: LossName) -> None:
     check_grads(mean_loss, (jax.random.normal(jax.random.key(0), (2, 10)),), order=1, rtol=1e-2)
 
 
+def all_rates(optimizer: Optimizer, steps: int, epochs: int = 1) -> np.ndarray:
+    return rates_at(optimizer, np.arange(steps), of=steps, epochs=epochs)
+
+
 def steps(optimizer: Optimizer, gradients: list[float]) -> list[float]:
     """The parameter after each step from 1.0."""
     rule, parameter = transformation(optimizer), jnp.float32(1.0)
     state, values = rule.init(parameter), []
-    for gradient, rate in zip(gradients, learning_rates(optimizer, steps=len(gradients)), strict=True):
+    for gradient, rate in zip(gradients, all_rates(optimizer, len(gradients)), strict=True):
         update, state = rule.update(jnp.float32(gradient), state, parameter, learning_rate=rate)
         parameter += update
         values.append(float(parameter))
@@ -213,10 +217,22 @@ def test_a_warm_up_rises_in_a_line_and_the_schedule_starts_behind_it() -> None:
         ExponentialDecay(initial_learning_rate=0.4, decay_rate=0.1, warmup_steps=10),
         CosineDecay(initial_learning_rate=0.4, warmup_steps=10),
     ):
-        rates = learning_rates(Sgd(learning_rate=schedule), steps=50, epochs=5)
+        rates = all_rates(Sgd(learning_rate=schedule), 50, epochs=5)
         np.testing.assert_allclose(rates[:11], np.arange(11) * 0.04, rtol=1e-6)
         without = Sgd(learning_rate=schedule.model_copy(update={"warmup_steps": 0}))
-        np.testing.assert_allclose(rates[10:], learning_rates(without, steps=40, epochs=4), rtol=1e-6)
+        np.testing.assert_allclose(rates[10:], all_rates(without, 40, epochs=4), rtol=1e-6)
+
+
+def test_a_runs_rates_are_the_same_piece_by_piece() -> None:
+    for schedule in (
+        StepDecay(initial_learning_rate=0.4, epochs_drop=3, warmup_steps=10),
+        ExponentialDecay(initial_learning_rate=0.4, decay_rate=0.1),
+        CosineDecay(initial_learning_rate=0.4, warmup_steps=10),
+        OneCycle(max_learning_rate=0.4),
+    ):
+        optimizer = Sgd(learning_rate=schedule)
+        pieces = [rates_at(optimizer, piece, of=1000, epochs=9) for piece in np.array_split(np.arange(1000), 77)]
+        np.testing.assert_array_equal(np.concatenate(pieces), all_rates(optimizer, 1000, epochs=9))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])
@@ -227,20 +243,20 @@ def test_a_schedule_of_a_short_run_is_finite_and_never_above_its_peak(steps: int
         ExponentialDecay(initial_learning_rate=0.4, decay_rate=0.1, warmup_steps=3),
         CosineDecay(initial_learning_rate=0.4, warmup_steps=1000),
     ):
-        rates = learning_rates(Sgd(learning_rate=schedule), steps=steps)
+        rates = all_rates(Sgd(learning_rate=schedule), steps)
         assert rates.shape == (steps,)
         assert ((rates >= 0) & (rates <= np.float32(0.4))).all()
 
 
 def test_one_cycle_is_at_its_peak_after_its_share_of_the_steps_and_at_its_end_in_the_last() -> None:
     schedule = OneCycle(max_learning_rate=0.5, pct_start=0.25, div_factor=10, final_div_factor=100)
-    rates = learning_rates(Sgd(learning_rate=schedule), steps=1000)
+    rates = all_rates(Sgd(learning_rate=schedule), 1000)
     assert (rates[0], rates.argmax(), rates[249], rates[-1]) == tuple(map(pytest.approx, (0.05, 249, 0.5, 0.0005)))
 
 
 def test_cosine_decay_goes_from_the_first_rate_to_its_share() -> None:
     schedule = CosineDecay(initial_learning_rate=0.4, alpha=0.25)
-    rates = learning_rates(Sgd(learning_rate=schedule), steps=1000)
+    rates = all_rates(Sgd(learning_rate=schedule), 1000)
     assert (rates[0], rates[500]) == (pytest.approx(0.4), pytest.approx(0.25))
     assert rates[-1] == pytest.approx(0.1, abs=1e-5)
     assert (np.diff(rates) <= 0).all()

@@ -19,7 +19,7 @@ from model import network as net
 from model.callbacks import Patience, reduced, stops, watch
 from model.layers import ACTIVATIONS, STATISTICS, Batch, Parameters, layer_functions
 from model.losses import loss_per_example
-from model.optimizers import learning_rates, transformation
+from model.optimizers import rates_at, transformation
 from model.reports import EpochReport
 from model.spec import Loss, LossName, TrainSpec, loss_name
 from model.spec_callbacks import EarlyStopping, ReduceLrOnPlateau
@@ -78,7 +78,7 @@ def arrays(tree: dict[str, Any]) -> dict[str, jax.Array]:
 @pytest.mark.parametrize("case", SCHEDULES, ids=lambda case: said(case["schedule"]))
 def test_a_schedule_equals_keras_or_pytorch(case: dict[str, Any]) -> None:
     optimizer = Sgd.model_validate({"learning_rate": case["schedule"]})
-    rates = learning_rates(optimizer, steps=case["steps"], epochs=case["epochs"])
+    rates = rates_at(optimizer, np.arange(case["steps"]), of=case["steps"], epochs=case["epochs"])
     np.testing.assert_allclose(rates, case["rates"], rtol=1e-5, atol=1e-8)
 
 
