@@ -37,10 +37,10 @@ from app.routes import aliases, evaluate, health, inference, metrics, models, pr
 from app.settings import Settings
 from app.uploads import Uploads
 from model.compilation import configure_jax
-from model.presets import PRESETS
+from model.presets import PRESETS, PresetName
 
 STATIC = Path(__file__).parent.parent / "static"
-FIRST_PRESET = "quick"
+FIRST_PRESET: PresetName = "quick"
 OPEN_FILES = 65_536
 YOUNG_OBJECTS = 10_000  # looked through together for cycles; Python's 700 are those of ten requests that wait
 PAGE_HEADERS = {

@@ -15,10 +15,10 @@ from jax.scipy.ndimage import map_coordinates
 
 from model.handwriting import write_variants
 from model.spec_augmentation import Augmentation
+from model.spec_layers import IMAGE_SIDE
 
-_SIDE = 28
-_CENTRE = (_SIDE - 1) / 2  # of the image, in pixels from the centre of the first
-_PIXELS = np.arange(_SIDE, dtype=np.float32)
+_CENTRE = (IMAGE_SIDE - 1) / 2  # of the image, in pixels from the centre of the first
+_PIXELS = np.arange(IMAGE_SIDE, dtype=np.float32)
 
 
 class _Draws(NamedTuple):
@@ -49,7 +49,7 @@ def augment(images: Array, labels: Array, key: Array, *, augmentation: Augmentat
     if augmentation.thickness:
         changed = _thicken(changed, augmentation.thickness * draws.thickness)
     if augmentation.noise:
-        noise = jax.random.normal(noise_key, (len(images), _SIDE**2), jnp.float32)
+        noise = jax.random.normal(noise_key, (len(images), IMAGE_SIDE**2), jnp.float32)
         changed += augmentation.noise * noise.reshape(images.shape)
     changed = jnp.clip(changed, 0.0, 1.0)
     if augmentation.probability < 1:
@@ -110,7 +110,7 @@ def _smoothing(sigma: float) -> npt.NDArray[np.float32]:
     is the same to 2 exp(-pi²) = 1e-4 (Poisson's summation formula). They reach 2 sigma beyond the image, where
     the last squares are small: a field without an edge.
     """
-    knots = math.ceil((_SIDE - 1) / sigma) + 5
+    knots = math.ceil((IMAGE_SIDE - 1) / sigma) + 5
     places = _CENTRE + sigma * (np.arange(knots) - (knots - 1) / 2)
     weights = np.exp(-(((_PIXELS[:, None] - places[None, :]) / sigma) ** 2) / 2)
     return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)

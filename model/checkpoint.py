@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from model import network as net
 from model.inference import Confidence, DigitScale, Gaussians
 from model.spec import TrainSpec
-from model.spec_layers import CLASSES
+from model.spec_layers import CLASSES, IMAGE_SIDE
 
 PREPARATION = "mnist-form-1"  # kept with each model; other bytes out of model.drawing want a new number
 # A single one: safetensors writes several in random order, and equal trainings give equal bytes.
@@ -98,7 +98,7 @@ def _gaussians(tensors: dict[str, NDArray[Any]]) -> Gaussians:
     components = projection.shape[-1] if projection is not None and projection.ndim else 1
     groups = max(CLASSES + 1, determinants.size if determinants is not None else 0)
     shapes = {
-        "projection": (28 * 28, components),
+        "projection": (IMAGE_SIDE**2, components),
         "whitening": (components, groups * components),
         "offsets": (groups * components,),
         "log_determinants": (groups,),

@@ -19,7 +19,7 @@ from model.evaluate import BATCH_SIZE, logits_of
 from model.inference import LEAST_PROBABILITY, Confidence, DigitScale, Gaussians, digit_scores, signs
 from model.spec import TrainSpec
 from model.spec_augmentation import Augmentation
-from model.spec_layers import CLASSES
+from model.spec_layers import CLASSES, IMAGE_SIDE
 
 ENOUGH_HELD_OUT = 1_000  # images, to fit a temperature on
 IMAGES = 10_000  # that Gaussians and threshold are fitted on, plain and varied: more change little
@@ -140,11 +140,11 @@ def _rows_of_digits(pictures: Pictures) -> Iterator[Pictures]:
 
 @partial(jax.jit, static_argnames="digits")
 def _rows(pictures: Array, *, digits: int) -> Array:
-    count, side = len(pictures) // digits, round(28 / digits)
+    count, side = len(pictures) // digits, round(IMAGE_SIDE / digits)
     small = jax.image.resize(pictures, (len(pictures), side, side), "linear")  # antialiased
     columns = small[: digits * count].reshape(digits, count, side, side)
     step = round(20 / digits)
-    rows = jnp.zeros((count, 28, 28))
+    rows = jnp.zeros((count, IMAGE_SIDE, IMAGE_SIDE))
     for index in range(digits):
         left, top = 14 - side // 2 + round((index - (digits - 1) / 2) * step), 14 - side // 2
         rows = rows.at[:, top : top + side, left : left + side].max(columns[index])

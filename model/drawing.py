@@ -19,8 +19,8 @@ from model.decoding import (
 )
 from model.ink import ink_of
 from model.paper import Levels
+from model.spec_layers import IMAGE_SIDE
 
-FORM_SIDE = 28
 FORM_CENTRE = 14
 DIGIT_SIDE = 20
 FULL_INK = 255
@@ -59,7 +59,7 @@ def network_form(ink: Levels) -> Levels:
 
 def has_network_form(ink: Levels) -> bool:
     """Whether ink [h, w] uint8 is as MNIST's digits are: it is to be passed on as it is."""
-    if ink.shape != (FORM_SIDE, FORM_SIDE) or ink.max() < 250:  # MNIST's peaks are 254 and 255
+    if ink.shape != (IMAGE_SIDE, IMAGE_SIDE) or ink.max() < 250:  # MNIST's peaks are 254 and 255
         return False
     if max(_inked_rows(ink), _inked_rows(ink.T)) > DIGIT_SIDE:
         return False
@@ -68,7 +68,9 @@ def has_network_form(ink: Levels) -> bool:
 
 
 # Of a form's pixels: the sum, and those of pixels times rows and columns; all below 2**24, so exact in float32.
-MOMENTS = np.array([np.ones((FORM_SIDE, FORM_SIDE)), *np.indices((FORM_SIDE, FORM_SIDE))], np.float32).reshape(3, -1)
+MOMENTS = np.array([np.ones((IMAGE_SIDE, IMAGE_SIDE)), *np.indices((IMAGE_SIDE, IMAGE_SIDE))], np.float32).reshape(
+    3, -1
+)
 
 
 def _inked_rows(ink: Levels) -> int:
@@ -175,11 +177,11 @@ def _stretched(digit: Levels) -> Levels:
 
 
 def _centred(digit: Levels) -> Levels:
-    form = np.zeros((FORM_SIDE, FORM_SIDE), np.uint8)
+    form = np.zeros((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
     height, width = digit.shape
     y, x = (_middle(digit.sum(axis=axis, dtype=np.int64)) for axis in (1, 0))
-    top = min(max(round(FORM_CENTRE - y), 0), FORM_SIDE - height)  # lopsided ink stays whole
-    left = min(max(round(FORM_CENTRE - x), 0), FORM_SIDE - width)
+    top = min(max(round(FORM_CENTRE - y), 0), IMAGE_SIDE - height)  # lopsided ink stays whole
+    left = min(max(round(FORM_CENTRE - x), 0), IMAGE_SIDE - width)
     form[top : top + height, left : left + width] = digit
     return form
 

@@ -110,7 +110,7 @@ def digit_scores(signs: Signs, scale: DigitScale) -> Array:
 def _likelihoods(pictures: Array, gaussians: Gaussians) -> Array:
     """Twice the log-likelihoods but for a constant, [B, G]; pictures: [B, 28, 28] float32 in 0..1."""
     # In full float32: a GPU's fast products have ten bits, and squared distances are differences of large numbers.
-    projected = jnp.matmul(pictures.reshape(-1, 28 * 28), gaussians.projection, precision=lax.Precision.HIGHEST)
+    projected = jnp.matmul(pictures.reshape(len(pictures), -1), gaussians.projection, precision=lax.Precision.HIGHEST)
     whitened = jnp.matmul(projected, gaussians.whitening, precision=lax.Precision.HIGHEST) - gaussians.offsets[None]
     groups = gaussians.log_determinants.shape[0]
     squared_distances = jnp.sum(jnp.square(whitened.reshape(-1, groups, projected.shape[1])), axis=-1)

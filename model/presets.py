@@ -35,7 +35,8 @@ _NORMALIZED_RELU: tuple[Layer, ...] = (BatchNormalization(momentum=0.9), Activat
 _OUTPUT = Dense(units=CLASSES, activation="softmax")
 _HANDWRITING = Augmentation(shift=2.0, rotation=10.0, scale=0.1, shear=6.0, elastic=0.7, thickness=0.3, variants=0.2)
 
-PRESETS = {
+PresetName = Literal["tutorial", "quick", "convnet", "accurate", "tiny"]
+PRESETS: dict[PresetName, Preset] = {
     "tutorial": Preset(
         "The network that the Keras tutorials start with: two hidden layers of 500 sigmoid neurons, 20 epochs.",
         TrainSpec(),
@@ -116,7 +117,6 @@ PRESETS = {
         ),
     ),
 }
-PresetName = Literal["tutorial", "quick", "convnet", "accurate", "tiny"]
 
 
 class TrainRequest(TrainSpec):

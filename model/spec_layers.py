@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 from model.spec_base import Spec
 
 CLASSES = 10
-IMAGE_SHAPE = (28, 28, 1)
+IMAGE_SIDE = 28
+IMAGE_SHAPE = (IMAGE_SIDE, IMAGE_SIDE, 1)
 MAX_PARAMETERS = 16_000_000  # 64 MB of float32, the most that one model may weigh
 MAX_LAYERS = 64
 MAX_UNITS = 8_192
