@@ -46,7 +46,7 @@ def correct_per_example(logits: Array, labels: Array, *, network: tuple[Layer, .
 def label_ranks(logits: Array, labels: Array, *, network: tuple[Layer, ...]) -> Array:
     """[B] int32: how many outputs are larger than the label's; below k, the label is among the k largest."""
     scores = _scores(logits, network)
-    of_label = jnp.take_along_axis(scores, labels[:, None].astype(jnp.int32), axis=-1)  # [B, 1]
+    of_label = jnp.take_along_axis(scores, labels[..., None].astype(jnp.int32), axis=-1)  # [B, 1]
     return jnp.sum(scores > of_label, axis=-1)
 
 

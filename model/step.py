@@ -3,6 +3,7 @@
 Shapes: B images in a batch, L steps in a chunk, N training images, C = 10 classes.
 """
 
+import math
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -50,8 +51,23 @@ class StepConfig(NamedTuple):
     unroll: int
 
 
+class Examples(NamedTuple):
+    """A mini-batch. images: [B, 28, 28] uint8; labels: [B] uint8; mask: [B] bool, which count, as at least one does."""
+
+    images: Array
+    labels: Array
+    mask: Array
+
+
+class Outcome(NamedTuple):
+    """What a step leaves for the reports. loss: [], the sum of its examples'; logits: [B, C]. A chunk's: L ahead."""
+
+    loss: Array
+    logits: Array
+
+
 class Totals(NamedTuple):
-    """Sums over examples: on the device while a chunk runs, NumPy's on the host; None where metrics do not ask."""
+    """Sums over examples: arrays on the device, numbers and lists on the host; None where metrics do not ask."""
 
     loss: Any
     correct: Any
@@ -127,52 +143,44 @@ def train_chunk(
 
     Returns the state, the steps' totals summed, and how many steps went by before the first whose loss is not finite.
     """
-
     epoch_key = jax.random.wrap_key_data(key_bits)
 
-    def step(state: TrainState, given: ChunkInputs) -> tuple[TrainState, Totals]:
+    def step(state: TrainState, given: ChunkInputs) -> tuple[TrainState, Outcome]:
+        examples = Examples(images[given.indices], labels[given.indices], given.indices >= 0)
         key = jax.random.fold_in(epoch_key, given.steps)
-        mask = given.indices >= 0  # [B]
-        return train_step(
-            state, images[given.indices], labels[given.indices], mask, given.rates, given.momenta, key, config=config
-        )
+        return train_step(state, examples, key, rate=given.rates, momentum=given.momenta, config=config)
 
-    state, totals = lax.scan(step, state, inputs, unroll=config.unroll)
-    good = jnp.isfinite(totals.loss)
-    return state, jax.tree.map(partial(jnp.sum, axis=0), totals), jnp.sum(jnp.cumprod(good))
+    unroll = math.gcd(config.unroll, len(inputs.steps))  # a rest would be compiled beside
+    state, outcomes = lax.scan(step, state, inputs, unroll=unroll)
+    totals = _totals(outcomes, labels[inputs.indices], inputs.indices >= 0, config)
+    return state, totals, jnp.sum(jnp.cumprod(jnp.isfinite(outcomes.loss)))
 
 
 def train_step(
-    state: TrainState,
-    images: Array,
-    labels: Array,
-    mask: Array,
-    rate: Array,
-    momentum: Array,
-    key: Array,
-    *,
-    config: StepConfig,
-) -> tuple[TrainState, Totals]:
-    """One mini-batch; mask: [B] bool, which examples count, as at least one does."""
+    state: TrainState, examples: Examples, key: Array, *, rate: Array, momentum: Array, config: StepConfig
+) -> tuple[TrainState, Outcome]:
+    """One mini-batch; the key is consumed. rate: of learning; momentum: the share of the average that is kept."""
     augment_key, layers_key = jax.random.split(key)
-    x = net.scale(images)
+    x = net.scale(examples.images)
     if config.augmentation:
-        x = augment(x, labels, augment_key, augmentation=config.augmentation)
+        x = augment(x, examples.labels, augment_key, augmentation=config.augmentation)
     gradient_of = jax.value_and_grad(_objective, has_aux=True)
-    batch = Batch(layers_key, mask)
-    (_, (statistics, totals)), gradient = gradient_of(state.parameters, state.statistics, x, labels, batch, config)
+    batch = Batch(layers_key, examples.mask)
+    (_, (statistics, outcome)), gradient = gradient_of(
+        state.parameters, state.statistics, x, examples.labels, batch, config
+    )
     updates, optimizer_state = transformation(config.optimizer).update(
         gradient, state.optimizer_state, state.parameters, learning_rate=rate
     )
     parameters = net.constrain(optax.apply_updates(state.parameters, updates), network=config.network)
     average = None
     if state.average is not None:
-        mixed = partial(_mix, momentum)
-        average = jax.tree.map(mixed, state.average, net.combine(parameters, statistics))
-    return TrainState(parameters, statistics, average, optimizer_state), totals
+        moved = partial(_average, momentum)
+        average = jax.tree.map(moved, state.average, net.combine(parameters, statistics))
+    return TrainState(parameters, statistics, average, optimizer_state), outcome
 
 
-def _mix(momentum: Array, average: Array, value: Array) -> Array:
+def _average(momentum: Array, average: Array, value: Array) -> Array:
     return momentum * average + (1 - momentum) * value
 
 
@@ -183,27 +191,29 @@ def _objective(
     labels: Array,
     batch: Batch,
     config: StepConfig,
-) -> tuple[Array, tuple[net.NetworkParameters, Totals]]:
+) -> tuple[Array, tuple[net.NetworkParameters, Outcome]]:
     """What the step makes smaller: the batch's mean loss and the regularisation."""
     combined = net.combine(parameters, statistics)
     logits, statistics = net.apply_training(combined, x, batch, network=config.network, dtype=config.compute_dtype)
     losses = loss_per_example(logits, labels, loss=config.loss, network=config.network)  # [B]
     if config.class_weight:
         losses = losses * jnp.asarray(config.class_weight, jnp.float32)[labels]
-    totals = _totals(logits, labels, losses, batch.mask, config)
-    mean = totals.loss / totals.examples
-    return mean + net.penalty(parameters, network=config.network), (statistics, totals)
+    total = jnp.sum(losses * batch.mask)
+    mean = total / jnp.sum(batch.mask)
+    return mean + net.penalty(parameters, network=config.network), (statistics, Outcome(total, logits))
 
 
-def _totals(logits: Array, labels: Array, losses: Array, mask: Array, config: StepConfig) -> Totals:
-    correct = correct_per_example(logits, labels, network=config.network) & mask  # [B]
-    totals = Totals(jnp.sum(losses * mask), jnp.sum(correct), jnp.sum(mask))
+def _totals(outcomes: Outcome, labels: Array, mask: Array, config: StepConfig) -> Totals:
+    """Of a chunk at once, since every small kernel in the loop counts on a GPU. labels, mask: [L, B]."""
+    correct = correct_per_example(outcomes.logits, labels, network=config.network) & mask  # [L, B]
+    totals = Totals(jnp.sum(outcomes.loss), jnp.sum(correct), jnp.sum(mask))
     if config.top_k:
-        ranks = label_ranks(logits, labels, network=config.network)
+        ranks = label_ranks(outcomes.logits, labels, network=config.network)
         totals = totals._replace(top_k=jnp.sum((ranks < config.top_k) & mask))
     if config.per_class:
-        of_class = jax.nn.one_hot(labels, CLASSES) * mask[:, None]  # [B, C]
+        of_class = jax.nn.one_hot(labels, CLASSES) * mask[..., None]  # [L, B, C]
         totals = totals._replace(
-            class_correct=jnp.sum(of_class * correct[:, None], axis=0), class_examples=jnp.sum(of_class, axis=0)
+            class_correct=jnp.sum(of_class * correct[..., None], axis=(0, 1)),
+            class_examples=jnp.sum(of_class, axis=(0, 1)),
         )
     return totals
