@@ -1,0 +1,62 @@
+"""What a GPU would be given: every preset's programs lower for CUDA, on a machine that has none."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import pytest
+
+from model import network as net
+from model.devices import all_devices
+from model.evaluate import BATCH_SIZE, _batched_logits
+from model.inference import answer
+from model.plan import plan_epoch
+from model.presets import PRESETS, PresetName
+from model.spec_layers import Conv2D
+from model.step import ChunkInputs, initial_state, jitted_chunk, step_config
+
+EXAMPLES = 54_000
+
+
+@pytest.fixture(autouse=True)
+def _a_gpus_way(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Where code chooses by the backend; what was traced before or is traced so is forgotten."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+def array(*shape: int, dtype: str = "float32") -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def for_cuda(traced: jax.stages.Traced) -> str:
+    return traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_presets_training_lowers_for_cuda_without_what_is_slow_there(preset: PresetName) -> None:
+    spec = PRESETS[preset].spec
+    steps = plan_epoch(spec, EXAMPLES, backend="gpu").chunk_steps
+    state = jax.eval_shape(partial(initial_state, spec=spec), jax.random.key(0))
+    indices = array(steps, spec.batch_size, dtype="int32")
+    inputs = ChunkInputs(indices, array(steps, dtype="int32"), array(steps), array(steps))
+    images, labels = array(EXAMPLES, 28, 28, dtype="uint8"), array(EXAMPLES, dtype="uint8")
+    chunk = jitted_chunk(step_config(spec), all_devices())
+    program = for_cuda(chunk.trace(state, images, labels, inputs, array(2, dtype="uint32")))
+    assert "scatter" not in program
+    writes_variants = bool(spec.augmentation and spec.augmentation.variants)
+    assert program.count("stablehlo.while") == 1 + writes_variants  # over the steps, and over kinds of strokes
+    has_windows = any(isinstance(layer, Conv2D) for layer in spec.network)
+    assert ("stablehlo.convolution" in program) == has_windows  # cuDNN's, not the CPU's products
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_presets_evaluation_and_inference_lower_for_cuda(preset: PresetName) -> None:
+    spec = PRESETS[preset].spec
+    parameters = jax.eval_shape(partial(net.init, network=spec.network), jax.random.key(0))
+    batches = array(12, BATCH_SIZE, 28, 28, dtype="uint8")
+    assert for_cuda(_batched_logits.trace(parameters, batches, network=spec.network))
+    images = array(4, 28, 28, dtype="uint8")
+    assert for_cuda(jax.jit(partial(answer, spec=spec)).trace(parameters, None, images))
