@@ -41,6 +41,12 @@ def encoded(image: Image.Image, image_format: str = "png", **options: object) ->
     return buffer.getvalue()
 
 
+def likeness(form: Pixels, other: Pixels) -> float:
+    """Correlation of two networks' forms, wherever rounding has placed them."""
+    moved = [np.roll(form, (down, right), (0, 1)) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    return max(float(np.corrcoef(each.ravel(), other.ravel())[0, 1]) for each in moved)
+
+
 LIGHTS = ("even", "gradient", "vignette", "shadow edge", "dim", "lamp spot", "warm")
 PENS = {"black": (30, 30, 35), "blue": (35, 60, 160), "red": (190, 40, 45), "green": (30, 120, 70)}
 PAPER = (238, 235, 228)

@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -50,6 +52,14 @@ class Service:
         response = self.http.get(path)
         response.raise_for_status()
         return response.json()
+
+    def begin(self, path: str, media_type: str, body: str = "") -> socket.socket:
+        """A connection whose POST has said how much it is going to send, and has sent the body's beginning."""
+        address = urlsplit(self.url)
+        connection = socket.create_connection((address.hostname, address.port), SOON_SECONDS)
+        head = f"POST {path} HTTP/1.1\r\nHost: inkling\r\nContent-Type: {media_type}\r\nContent-Length: 9999\r\n\r\n"
+        connection.sendall((head + body).encode())
+        return connection
 
     def train(self, **spec: Any) -> str:
         response = self.http.post("/train", json=spec)

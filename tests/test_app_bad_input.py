@@ -1,13 +1,9 @@
 """Bad input gets a 4xx problem that names the field, and the service goes on answering."""
 
 import base64
-import binascii
-import socket
-import struct
-import zlib
+import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -15,25 +11,12 @@ from PIL import Image
 
 from app.routes.models import FILE_TYPE
 from tests.drawings import draw, encoded
-from tests.processes import SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for
+from tests.models import FIRST_RUN
+from tests.png import png
+from tests.problems import problem
+from tests.processes import SOON_SECONDS, Service, serving, wait_for
 
 SEVEN = encoded(draw(7))
-
-
-def png(width: int, height: int) -> bytes:
-    """A valid all-zero 1-bit PNG of any size, in a few kB."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", binascii.crc32(kind + data))
-
-    row = b"\0" * (1 + (width + 7) // 8)
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(row * height, 9))
-        + chunk(b"IEND", b"")
-    )
 
 
 NOISE = np.random.default_rng(0).bytes(10_000_000)
@@ -44,18 +27,6 @@ def _still_answers(service: Service) -> Any:
     yield
     response = service.http.post("/predict", content=SEVEN, headers={"content-type": "image/png"})
     assert response.json()["digit"] == 7
-
-
-def problem(response: Any, status: int, *loc: str | int) -> str:
-    """Checks an error's shape and the field that it names; returns its detail."""
-    body = response.json()
-    assert (response.status_code, body["status"]) == (status, status), body
-    assert response.headers["content-type"] == "application/problem+json"
-    assert {"type", "title", "status", "detail"} <= set(body)
-    if loc:
-        assert any(tuple(error["loc"][: len(loc)]) == loc for error in body["errors"]), body
-    assert "input" not in body
-    return str(body["detail"])
 
 
 @pytest.mark.parametrize(
@@ -261,8 +232,7 @@ def test_other_requests_that_are_wrong_are_problems_too(service: Service) -> Non
 
 
 def test_an_ended_run_cannot_be_cancelled(service: Service) -> None:
-    run = service.ended(service.train(**SMALL_SPEC))
-    assert "has ended (succeeded)" in problem(service.http.post(f"/train/{run['id']}/cancel"), 409)
+    assert "has ended (succeeded)" in problem(service.http.post(f"/train/{FIRST_RUN}/cancel"), 409)
 
 
 def test_a_bad_last_event_id_is_refused(service: Service) -> None:
@@ -271,16 +241,15 @@ def test_a_bad_last_event_id_is_refused(service: Service) -> None:
     problem(response, 422, "header", "last-event-id")
 
 
-@pytest.mark.parametrize(
-    ("path", "media_type"), [("/predict", "image/png"), ("/predict", "application/json"), ("/models", FILE_TYPE)]
-)
-def test_a_body_that_breaks_off_is_nobodys_failure(
-    path: str, media_type: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    head = f"POST {path} HTTP/1.1\r\nHost: inkling\r\nContent-Type: {media_type}\r\nContent-Length: 99\r\n\r\n"
+def test_a_body_that_breaks_off_is_nobodys_failure(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with serving(tmp_path, "api") as service:
-        address = urlsplit(service.url)
-        with socket.create_connection((address.hostname, address.port)) as connection:
-            connection.sendall(head.encode() + b"half")
-        wait_for(lambda: f'route="{path}",status="400"' in service.http.get("/metrics").text)
+        for path, media_type in (("/predict", "image/png"), ("/predict", "application/json"), ("/models", FILE_TYPE)):
+            before = refusals(service, path)
+            service.begin(path, media_type, "half").close()
+            wait_for(lambda path=path, before=before: refusals(service, path) == before + 1)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def refusals(service: Service, path: str) -> int:
+    found = re.search(rf'route="{path}",status="400"}} (\d+)', service.http.get("/metrics").text)
+    return int(found[1]) if found else 0

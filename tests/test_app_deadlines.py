@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
+from app.routes.models import FILE_TYPE
 from app.uploads import UPLOADS_AT_ONCE
 from tests.drawings import draw
+from tests.files import GOOD, upload
 from tests.models import FirstModel
 from tests.processes import SMALL_SPEC, SOON_SECONDS, Service, serving
-from tests.test_app_models import GOOD, upload
 
 BODY_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
@@ -29,15 +29,6 @@ def hurried(tmp_path_factory: pytest.TempPathFactory, with_model: FirstModel) ->
     with serving(folder, "api", INKLING_BODY_SECONDS=str(BODY_SECONDS)) as service:
         service.ready()
         yield service
-
-
-def begun(service: Service, path: str, media_type: str, body: str = "") -> socket.socket:
-    """A connection whose request has said how much it is going to send, and has sent the body's beginning."""
-    address = urlsplit(service.url)
-    connection = socket.create_connection((address.hostname, address.port), SOON_SECONDS)
-    head = f"POST {path} HTTP/1.1\r\nHost: inkling\r\nContent-Type: {media_type}\r\nContent-Length: 9999\r\n\r\n"
-    connection.sendall((head + body).encode())
-    return connection
 
 
 def answer(connection: socket.socket) -> tuple[str, bytes]:
@@ -68,7 +59,7 @@ def answer(connection: socket.socket) -> tuple[str, bytes]:
     ids=["a training", "pixels", "a picture", "a form", "version 2"],
 )
 def test_a_body_that_comes_too_slowly_is_refused(hurried: Service, path: str, media_type: str, body: str) -> None:
-    with begun(hurried, path, media_type, body) as connection:
+    with hurried.begin(path, media_type, body) as connection:
         head, content = answer(connection)
     assert head.startswith("HTTP/1.1 408 ")
     assert "content-type: application/problem+json" in head
@@ -102,9 +93,7 @@ def test_the_time_of_a_prediction_begins_when_its_body_has_come(tmp_path: Path, 
 
 def test_uploads_that_stall_give_their_places_back(hurried: Service) -> None:
     with ExitStack() as stack:
-        stalled = [
-            stack.enter_context(begun(hurried, "/models", "application/octet-stream")) for _ in range(UPLOADS_AT_ONCE)
-        ]
+        stalled = [stack.enter_context(hurried.begin("/models", FILE_TYPE)) for _ in range(UPLOADS_AT_ONCE)]
         for connection in stalled:
             head, _ = answer(connection)
             assert head.startswith("HTTP/1.1 408 ")

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,17 @@ import safetensors.numpy
 from app import uploads
 from app.comparisons import differences
 from app.errors import InvalidInputError, ScoringError
+from app.routes.models import FILE_TYPE
 from app.uploads import MAX_UPLOAD_BYTES, SCORER, check, score
-from model import network as net
 from model.checkpoint import METADATA_KEY, confidence_of, from_bytes, metadata_of, to_bytes
 from model.data import Mnist
 from model.evaluate import evaluate
 from model.spec import TrainSpec
 from tests.drawings import draw, encoded
+from tests.files import FILE, GOOD, file, upload
 from tests.models import FirstModel
-from tests.processes import Service, serving
-from tests.test_app_bad_input import problem
-from tests.trainings import SMALL
-
-FILE = {"content-type": "application/octet-stream"}
+from tests.problems import problem
+from tests.processes import SOON_SECONDS, Service, serving, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +36,6 @@ def registry(tmp_path_factory: pytest.TempPathFactory, with_model: FirstModel) -
     with serving(with_model(tmp_path_factory.mktemp("registry")), "api") as service:
         service.ready()
         yield service
-
-
-def file(seed: int = 0, **fields: Any) -> bytes:
-    """An untrained network's."""
-    spec = TrainSpec.model_validate({"network": SMALL, "name": f"untrained {seed}", **fields})
-    return to_bytes(net.init(jax.random.key(seed), spec.network), spec)
-
-
-def upload(service: Service, content: bytes, **query: str) -> Any:
-    return service.http.post("/models", content=content, headers=FILE, params=query, timeout=120)
 
 
 def ids(service: Service, query: str = "") -> list[str]:
@@ -118,7 +106,6 @@ def test_an_uploaded_model_is_the_default_only_where_somebody_pins_it(registry: 
     assert registry.http.put("/models/default", json={"model": None}).json()["id"] == first
 
 
-GOOD = file()
 HEADER_BYTES = int.from_bytes(GOOD[:8], "little")
 HEADER = json.loads(GOOD[8 : 8 + HEADER_BYTES])
 
@@ -243,16 +230,17 @@ def test_an_upload_of_another_media_type_or_with_a_bad_name_is_refused(registry:
 
 
 def test_only_so_many_uploads_at_once(registry: Service) -> None:
-    contents = [file(100 + number) for number in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda content: upload(registry, content), contents))
-    statuses = [answer.status_code for answer in answers]
-    assert set(statuses) <= {201, 503} and statuses.count(201) >= 4
-    for answer in answers:
-        if answer.status_code == 503:
-            assert "being uploaded already" in problem(answer, 503)
-            assert answer.headers["retry-after"]
-    assert upload(registry, contents[0]).status_code in (200, 201)
+    with ExitStack() as stalled:
+
+        def no_place_is_left() -> bool:
+            stalled.enter_context(registry.begin("/models", FILE_TYPE))
+            return bool(upload(registry, b"").status_code == 503)
+
+        wait_for(no_place_is_left, SOON_SECONDS)
+        refused = upload(registry, GOOD)
+        assert "being uploaded already" in problem(refused, 503)
+        assert refused.headers["retry-after"]
+    wait_for(lambda: upload(registry, b"").status_code == 422, SOON_SECONDS)
 
 
 def test_scoring_that_takes_too_long_is_ended(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,10 +73,9 @@ def test_the_queue_alone_speaks_to_dbos() -> None:
     assert {module(path) for path in (ROOT / "app").rglob("*.py") if "dbos" in imports(path)} == QUEUE
 
 
-def test_a_worker_does_without_jax() -> None:
-    """130 MB and a second for every worker; it is the trainer that needs it."""
-    command = [sys.executable, "-c", "import sys, app.worker; sys.exit('jax' in sys.modules)"]
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("test_*.py")), ids=module)
+def test_a_test_needs_no_other_file_of_tests(path: Path) -> None:
+    assert not [name for name in imports(path) if name.startswith("tests.test_")]
 
 
 def test_what_is_used_of_dbos_beyond_its_public_interface_is_there() -> None:

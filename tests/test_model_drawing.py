@@ -20,6 +20,7 @@ from model.decoding import (
 )
 from model.drawing import from_image, from_pixels
 from tests.drawings import draw
+from tests.png import png
 
 Pixels = NDArray[np.uint8]
 
@@ -316,16 +317,6 @@ def test_noise_neither_shows_nor_moves_the_digit(spoil: object, four: Pixels) ->
 # What is no drawing
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png(width: int, height: int, *chunks: bytes) -> bytes:
-    """A gray PNG of which only the header is sound."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"".join((b"\x89PNG\r\n\x1a\n", header, *chunks, chunk(b"IDAT", b"?"), chunk(b"IEND", b"")))
-
-
 def jpeg(width: int, height: int) -> bytes:
     """A JPEG that claims a size which it has not."""
     content = bytearray(saved(FOUR, "JPEG"))
@@ -370,11 +361,11 @@ def test_an_animation_is_refused(image_format: str) -> None:
 
 def test_a_damaged_animation_is_refused_without_a_warning() -> None:
     with pytest.raises(UnreadableImageError, match="still image"):
-        from_image(png(280, 280, chunk(b"acTL", bytes(8))))
+        from_image(png(280, 280, (b"acTL", bytes(8))))
 
 
 def test_a_text_chunk_that_unpacks_to_megabytes_is_refused() -> None:
-    bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(4_000_000)))
+    bomb = (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(4_000_000)))
     with pytest.raises(UnreadableImageError, match="damaged"):
         from_image(png(280, 280, bomb))
 

@@ -3,7 +3,6 @@
 Here a few hundred of each kind, the same at every run; INKLING_FUZZ_EXAMPLES=100000 tries as many, others each time.
 """
 
-import binascii
 import os
 import struct
 import time
@@ -25,11 +24,11 @@ from PIL import Image
 from model.decoding import DrawingError
 from model.drawing import from_image, from_pixels
 from tests.drawings import draw
+from tests.png import SIGNATURE, chunks_of, png_of
 
 EXAMPLES = int(os.environ.get("INKLING_FUZZ_EXAMPLES", "0"))
 LONGEST_SECONDS = 5.0  # the largest image that is decoded takes a second on a busy machine
 MODES = {"png": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"), "jpeg": ("L", "RGB", "CMYK"), "webp": ("RGB", "RGBA")}
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHUNK_KINDS = "IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP tEXt zTXt iTXt bKGD pHYs sBIT hIST tIME eXIf acTL fcTL fdAT"
 
 many = settings(
@@ -39,8 +38,6 @@ many = settings(
     deadline=None,  # `check` has one that a first call's imports do not count against
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-
-Chunk = tuple[bytes, bytes]  # kind and data
 
 
 def saved(image: Image.Image, image_format: str, **options: Any) -> bytes:
@@ -113,27 +110,9 @@ def test_the_head_of_an_image_and_the_tail_of_another(head: bytes, upto: float, 
 
 
 @many
-@given(st.sampled_from([PNG_SIGNATURE, b"\xff\xd8\xff", b"RIFF", b"RIFF\x40\0\0\0WEBPVP8 ", b""]), st.binary())
+@given(st.sampled_from([SIGNATURE, b"\xff\xd8\xff", b"RIFF", b"RIFF\x40\0\0\0WEBPVP8 ", b""]), st.binary())
 def test_noise_behind_a_signature(signature: bytes, noise: bytes) -> None:
     check(from_image, signature + noise)
-
-
-def chunks_of(png: bytes) -> list[Chunk]:
-    chunks, position = [], len(PNG_SIGNATURE)
-    while position < len(png):
-        length, kind = struct.unpack_from(">I4s", png, position)
-        chunks.append((kind, png[position + 8 : position + 8 + length]))
-        position += 12 + length
-    return chunks
-
-
-def png_of(chunks: list[Chunk]) -> bytes:
-    """With right lengths and checksums."""
-    whole = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", binascii.crc32(kind + data))
-        for kind, data in chunks
-    ]
-    return PNG_SIGNATURE + b"".join(whole)
 
 
 headers = st.builds(

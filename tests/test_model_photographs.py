@@ -9,16 +9,10 @@ from PIL import Image, ImageOps
 
 from model.decoding import BlankDrawingError
 from model.drawing import from_image, from_pixels
-from tests.drawings import LIGHTS, PENS, draw, encoded, photographed
+from tests.drawings import LIGHTS, PENS, draw, encoded, likeness, photographed
 
 Pixels = NDArray[np.uint8]
 ALIKE = 0.93  # correlation; the forms of two different digits have less than 0.5
-
-
-def likeness(form: Pixels, other: Pixels) -> float:
-    """Correlation, wherever rounding has placed the forms."""
-    moved = [np.roll(form, (down, right), (0, 1)) for down in (-1, 0, 1) for right in (-1, 0, 1)]
-    return max(float(np.corrcoef(each.ravel(), other.ravel())[0, 1]) for each in moved)
 
 
 @pytest.fixture(scope="module")

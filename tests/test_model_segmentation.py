@@ -11,7 +11,7 @@ from model.data import Mnist
 from model.decoding import BlankDrawingError, DrawingError, UnreadableImageError
 from model.drawing import from_image
 from model.segmentation import MAX_DIGITS, TooManyDigitsError, segment, segment_pixels
-from tests.drawings import draw, encoded, photographed
+from tests.drawings import draw, encoded, likeness, photographed
 
 Pixels = NDArray[np.uint8]
 BOXES = {1: (129, 29, 22, 222), 4: (59, 39, 153, 212), 7: (59, 49, 162, 202)}  # of tests.drawings.draw
@@ -23,11 +23,6 @@ def number(*digits: int, step: int = 200) -> Image.Image:
     for place, digit in enumerate(digits):
         page.paste(0, (place * step, 0), ImageOps.invert(draw(digit)))
     return page
-
-
-def likeness(form: Pixels, other: Pixels) -> float:
-    moved = [np.roll(form, (down, right), (0, 1)) for down in (-1, 0, 1) for right in (-1, 0, 1)]
-    return max(float(np.corrcoef(each.ravel(), other.ravel())[0, 1]) for each in moved)
 
 
 def clean(digit: int) -> Pixels:
