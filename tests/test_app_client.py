@@ -19,6 +19,7 @@ from model.drawing import from_image
 from model.reports import EpochReport
 from model.spec_optimizers import Sgd
 from tests.drawings import draw, draw_number, encoded
+from tests.files import file
 from tests.processes import LONG_SPEC, ROOT, SMALL_SPEC, Service, serving
 from tests.trainings import small_spec
 
@@ -68,7 +69,7 @@ def test_a_spec_is_a_dict_an_object_a_preset_or_fields(inkling: Inkling) -> None
 def test_a_training_that_is_sent_again_with_its_key_is_one(inkling: Inkling) -> None:
     first, second = (inkling.train(SMALL_SPEC, idempotency_key="the client's") for _ in range(2))
     assert first.id == second.id
-    assert inkling.wait(first).state == "succeeded"
+    inkling.cancel(first)
 
 
 def test_runs_are_read_page_by_page_newest_first(inkling: Inkling, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +79,7 @@ def test_runs_are_read_page_by_page_newest_first(inkling: Inkling, model: str, m
     assert runs[0].id == run.id
     assert len({run.id for run in runs}) == len(runs) >= 3
     assert runs[-1].id == "first-0"
-    assert inkling.wait(run).state == "succeeded"
+    inkling.cancel(run)
 
 
 def test_a_run_is_cancelled_once(inkling: Inkling) -> None:
@@ -183,14 +184,15 @@ def test_aliases_name_models_and_a_candidate_is_tried(inkling: Inkling, model: s
     assert inkling.try_candidate(None).model is None
 
 
-def test_a_downloaded_model_is_uploaded(inkling: Inkling, model: str, tmp_path: Path) -> None:
-    file = tmp_path / "model.safetensors"
-    inkling.download(inkling.wait(inkling.train(SMALL_SPEC, seed=7)).model or "", file)
+def test_a_model_is_uploaded_from_a_file_or_bytes(inkling: Inkling, tmp_path: Path) -> None:
+    path, content = tmp_path / "model.safetensors", file(name="another's")
+    path.write_bytes(content)
     with pytest.raises(ServiceError) as refused:
-        inkling.upload(file.read_bytes()[:-4])
+        inkling.upload(content[:-4])
     assert refused.value.status == 422
-    uploaded = inkling.upload(file, name="uploaded")
-    assert inkling.upload(file.read_bytes()).id == uploaded.id
+    uploaded = inkling.upload(path, name="uploaded")
+    assert (uploaded.name, uploaded.run) == ("uploaded", None)
+    assert inkling.upload(content) == uploaded
 
 
 def test_an_ended_run_is_deleted(inkling: Inkling, model: str) -> None:

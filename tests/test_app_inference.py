@@ -41,6 +41,12 @@ def default(service: Service) -> str:
     return str(service.get("/readyz")["model"])
 
 
+@pytest.fixture(scope="module")
+def other(service: Service) -> str:
+    """A model beside the default."""
+    return str(service.ended(service.train(**SMALL_SPEC))["model"])
+
+
 def tensor(array: NDArray[Any], datatype: str = "UINT8", **how: Any) -> triton.InferInput:
     return triton.InferInput("image", list(array.shape), datatype).set_data_from_numpy(array, **how)
 
@@ -147,10 +153,7 @@ def test_plain_json_is_answered_in_plain_json(service: Service, default: str) ->
     assert sum(outputs["probabilities"]["data"]) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_model_is_asked_by_id_and_by_version(
-    client: triton.InferenceServerClient, service: Service, default: str
-) -> None:
-    other = service.ended(service.train(**SMALL_SPEC))["model"]
+def test_a_model_is_asked_by_id_and_by_version(client: triton.InferenceServerClient, default: str, other: str) -> None:
     for name, version, answering in (
         ("default", "", default),
         ("default", other, other),
@@ -167,10 +170,8 @@ def test_a_model_is_asked_by_id_and_by_version(
 
 
 def test_default_takes_part_in_a_trial_and_a_version_does_not(
-    client: triton.InferenceServerClient, service: Service, default: str
+    client: triton.InferenceServerClient, service: Service, default: str, other: str
 ) -> None:
-    other = service.ended(service.train(**SMALL_SPEC))["model"]
-
     def version(**asked: str) -> str:
         return str(client.infer("default", [tensor(IMAGES)], **asked).get_response()["model_version"])
 
@@ -329,7 +330,7 @@ TENSORS = st.fixed_dictionaries(
     cut=st.none() | st.integers(-2, 2),
     other=st.dictionaries(st.sampled_from(["id", "outputs", "parameters"]), JSON_VALUES),
 )
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, derandomize=True, max_examples=500)
 def test_whatever_is_sent_is_images_or_an_error_that_says_why(
     tensor: Any, blob: bytes, cut: int | None, other: dict[str, Any]
 ) -> None:

@@ -5,7 +5,6 @@ import base64
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -19,8 +18,7 @@ from sqlalchemy.exc import OperationalError
 from app.metrics import Metrics
 from app.request_counts import CountRequests
 from tests.drawings import draw, encoded
-from tests.models import FirstModel
-from tests.processes import SMALL_SPEC, Service, serving
+from tests.processes import SMALL_SPEC, Service
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -216,15 +214,3 @@ def test_openmetrics_is_spoken_to_who_asks_for_it(service: Service) -> None:
     assert response.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     families: Any = list(openmetrics.text_string_to_metric_families(response.text))
     assert "inkling_http_requests" in {family.name for family in families}
-
-
-def test_runs_are_counted_by_how_they_ended(database_url: str, tmp_path: Path, with_model: FirstModel) -> None:
-    network = [{"type": "flatten"}, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
-    diverging = {"network": network, "loss": "mean_squared_error", "optimizer": {"type": "sgd", "learning_rate": 10}}
-    with serving(with_model(tmp_path / "data", database_url), INKLING_DATABASE_URL=database_url) as service:
-        runs = [service.train(**SMALL_SPEC), service.train(**diverging), service.train(**SMALL_SPEC)]
-        assert service.http.post(f"/train/{runs[2]}/cancel").status_code == 202
-        assert [service.ended(run)["state"] for run in runs] == ["succeeded", "failed", "cancelled"]
-        found = samples(service.http.get("/metrics").text)
-        states = {dict(labels)["state"]: count for (name, labels), count in found.items() if name == "inkling_runs"}
-        assert states == {"queued": 0, "running": 0, "succeeded": 1, "failed": 1, "cancelled": 1}
