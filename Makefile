@@ -9,7 +9,7 @@ serve: .venv/$(DEVICE)
 	$(BIN)/inkling serve
 
 test: .venv/dev
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder  # tests/conftest.py has the order
+	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder  # tests/conftest.py has the order
 
 # Minutes each; a full disk is among the faults where this may mount one, as root. TORTURE="--seed 7 --runs 200" varies it.
 torture: .venv/dev

@@ -96,8 +96,8 @@ def service(service_dir: Path) -> Iterator[Service]:
         yield service
 
 
-# Minutes each: begun first, so that the processes of `make test` end at about the same time. They are one more than two
-# cores, since these files wait for much of their time.
+# Minutes each: begun first, so that the processes of `make test` end at about the same time. They are one more than the
+# machine's cores, since these files wait for much of their time.
 SLOW_FILES = [
     *("test_app_takeover", "test_model_resume", "test_app_torture", "test_app_train", "test_app_restart"),
     *("test_model_memory", "test_browser_page", "test_model_devices", "test_app_worker", "test_app_cluster"),
