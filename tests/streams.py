@@ -1,7 +1,7 @@
 """Reads a run's server-sent events as a client does."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.processes import Service
@@ -15,12 +15,16 @@ def events(service: Service, run: str, last_event_id: int | None = None) -> Iter
     with service.http.stream("GET", f"/train/{run}/events", headers=headers) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
-        fields: dict[str, str] = {}
-        for line in response.iter_lines():
-            name, _, value = line.partition(": ")
-            if name:
-                fields[name] = value
-            elif fields:
-                event_id = int(fields["id"]) if "id" in fields else None
-                yield fields["event"], event_id, json.loads(fields["data"])
-                fields = {}
+        yield from parsed(response.iter_lines())
+
+
+def parsed(lines: Iterable[str]) -> Iterator[Event]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name:
+            fields[name] = value
+        elif "event" in fields:
+            event_id = int(fields["id"]) if "id" in fields else None
+            yield fields["event"], event_id, json.loads(fields["data"])
+            fields = {}
