@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from app import cli
 from model.checkpoint import from_bytes
 from tests.drawings import draw, encoded
 from tests.not_digits import scribbles
@@ -34,6 +36,12 @@ def inkling(*arguments: str, stdin: bytes | None = None, **settings: str) -> "su
         process.stdin.buffer.write(stdin or b"")
         said, complained = process.communicate(timeout=180)
     return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
+
+
+def said(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """The same in this process: half a second less of processor time each."""
+    result = CliRunner().invoke(cli.app, arguments, env=settings, catch_exceptions=False)
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
 def test_help_lists_the_commands() -> None:
@@ -63,11 +71,10 @@ def test_a_process_loads_nothing_heavy_that_it_does_not_need(module: str, heavy:
     ],
 )
 def test_a_bad_setting_is_named(name: str, value: str, says: str) -> None:
-    result = inkling("serve", **{name: value})
+    result = said("serve", **{name: value})
     assert result.returncode == 1
     assert result.stderr.startswith(f"{name}: ")
     assert says in result.stderr
-    assert "Traceback" not in result.stderr
 
 
 def test_more_workers_than_the_gpus_are_enough_for_are_refused(tmp_path: Path) -> None:
@@ -127,21 +134,20 @@ def test_a_spec_that_cannot_be_trained_is_refused_by_its_path(tmp_path: Path, sp
     path = tmp_path / "spec.json"
     if spec is not None:
         path.write_text(spec)
-    result = inkling("train", str(path), "--output", str(tmp_path / "model"))
+    result = said("train", str(path), "--output", str(tmp_path / "model"))
     assert result.returncode == 1
     assert says in result.stderr
-    assert "Traceback" not in result.stderr
     assert not (tmp_path / "model").exists()
 
 
 def test_an_output_without_a_folder_is_refused_before_the_training(tmp_path: Path) -> None:
     for option in ("--output", "--checkpoint"):
-        result = inkling("train", option, str(tmp_path / "none" / "file"))
+        result = said("train", option, str(tmp_path / "none" / "file"))
         assert (result.returncode, result.stderr) == (1, f"{option}: there is no folder {tmp_path}/none\n")
 
 
 def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
-    result = inkling("train", "--preset", "huge")
+    result = said("train", "--preset", "huge")
     assert result.returncode == 1
     assert "preset: Input should be 'tutorial', 'quick', 'convnet', 'accurate' or 'tiny'" in result.stderr
 
@@ -199,7 +205,7 @@ def test_predict_names_every_file_that_is_none_and_answers_the_others(service: S
 
 def test_a_model_that_is_not_there_is_no_files_fault(service: Service) -> None:
     for name in ("none", "no name", "../x"):
-        result = on(service, "predict", str(SEVEN), str(SEVEN), "--model", name)
+        result = said("predict", str(SEVEN), str(SEVEN), "--model", name, INKLING_URL=service.url)
         assert (result.returncode, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
         assert not result.stderr.startswith(str(SEVEN))
 
@@ -295,7 +301,7 @@ def test_a_command_finds_the_service_of_the_same_settings(service: Service) -> N
 
 @pytest.mark.parametrize("arguments", [("predict", str(SEVEN)), ("evaluate",), ("models",), ("runs",), ("watch", "a")])
 def test_a_service_that_is_not_there_is_named_in_one_line(arguments: tuple[str, ...]) -> None:
-    result = inkling(*arguments, "--url", "http://127.0.0.1:9")
+    result = said(*arguments, "--url", "http://127.0.0.1:9")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "cannot reach http://127.0.0.1:9: [Errno 111] Connection refused\n"
 
