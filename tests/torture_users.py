@@ -1,16 +1,15 @@
 """Those who use a tortured service: they queue, cancel, watch and look, and note what no client should see."""
 
-import json
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 
+from tests.streams import parsed
 from tests.torture_cluster import Cluster
 
 CANCELLED_SHARE = 0.12
@@ -104,7 +103,7 @@ class User:
             try:
                 url, headers = f"{draw.choice(self._urls)}/train/{run}/events", {"Last-Event-ID": str(last)}
                 with self._http.stream("GET", url, headers=headers) as response:
-                    for kind, number, data in _events(response):
+                    for kind, number, data in parsed(response.iter_lines() if response.status_code == 200 else ()):
                         if kind == "end":
                             said = data["state"]
                         elif number == last + 1:
@@ -155,18 +154,6 @@ class User:
 def _is_polite(response: httpx2.Response) -> bool:
     """A 503 that says when to come back."""
     return response.status_code == 503 and "retry-after" in response.headers
-
-
-def _events(response: httpx2.Response) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """(event, id, data) of each server-sent event; -1 for none."""
-    fields: dict[str, str] = {}
-    for line in response.iter_lines() if response.status_code == 200 else ():
-        name, _, value = line.partition(": ")
-        if name:
-            fields[name] = value
-        elif "event" in fields:
-            yield fields["event"], int(fields.get("id", -1)), json.loads(fields["data"])
-            fields = {}
 
 
 def body(name: str) -> dict[str, Any]:
