@@ -286,12 +286,10 @@ def _free_port() -> int:
 
 
 def own_cache(folder: Path) -> Path:
-    """A cache with MNIST, and with compiled code of its own: processes are killed in the midst of writing it."""
+    """A copy of the cache: processes are killed in the midst of writing compiled code."""
     shared = Settings().cache_dir
     load_mnist(shared)  # which fetches what is not there yet
-    cache_dir = folder / "cache"
-    shutil.copytree(shared / "mnist", cache_dir / "mnist")
-    return cache_dir
+    return shutil.copytree(shared, folder / "cache")
 
 
 def new_mark() -> str:
