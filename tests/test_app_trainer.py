@@ -29,7 +29,7 @@ def test_a_training_that_diverges_fails_and_says_where(service: Service) -> None
 
 
 def test_a_training_that_diverges_late_publishes_the_last_parameters_that_were_finite(service: Service) -> None:
-    rising = {"type": "one_cycle", "max_learning_rate": 10, "div_factor": 1e6, "pct_start": 0.9}
+    rising = {"type": "one_cycle", "max_learning_rate": 3, "div_factor": 1e6, "pct_start": 0.9}
     network = [{"type": "flatten"}, *[{"type": "dense", "units": 64}] * 2, {"type": "dense", "units": 10}]
     optimizer = {"type": "sgd", "learning_rate": rising}
     run = service.ended(
