@@ -144,7 +144,7 @@ class Jobs:
         statuses = await self._client.list_workflows_async(
             name=WORKFLOW, sort_desc=True, limit=limit + 1, offset=offset
         )
-        page = sorted(statuses[:limit], key=lambda status: (status.created_at, status.workflow_id), reverse=True)
+        page = sorted(statuses[:limit], key=_asked_at, reverse=True)
         outlook = await self._outlook_of(page)
         snapshots = await asyncio.to_thread(read_snapshots, self._queue, [status.workflow_id for status in page])
         return RunList(
@@ -237,6 +237,12 @@ class Jobs:
             for event in events:
                 add_event(snapshot, event["kind"], event["data"])
         return snapshot
+
+
+def _asked_at(status: WorkflowStatus) -> str:
+    """The queue's own times are whole seconds on SQLite."""
+    assert status.attributes is not None, "enqueue gives every run some"
+    return str(status.attributes["created_at"])
 
 
 def _seconds_left(place: Place, snapshot: dict[str, Any]) -> float:

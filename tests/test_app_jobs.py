@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from app.checkpoints import Checkpoints
 from app.database import Database
 from app.heartbeats import Heartbeats
-from app.jobs import OUTLOOK_SECONDS, Jobs
+from app.jobs import OUTLOOK_SECONDS, Jobs, run_id_of
 from app.registry import Registry
 from app.run_queue import SNAPSHOT, STREAM, add_event, empty_snapshot
 from app.scheduling import Priority
@@ -100,6 +100,16 @@ def test_a_run_that_another_process_queued_has_its_place_at_once(jobs: Interrupt
         assert {run.id: run.queue_position for run in (await jobs.runs(limit=10, offset=0)).runs} == {
             run: number for number, run in enumerate(queued, 1)
         }
+
+    asyncio.run(look())
+
+
+def test_runs_of_one_second_are_listed_newest_first_whatever_their_ids(other: Jobs) -> None:
+    async def look() -> None:
+        newest_first = [(await other.enqueue(SPEC, run=run_id_of("ada", str(key)))).id for key in range(8)][::-1]
+        assert [run.id for run in (await other.runs(limit=10, offset=0)).runs] == newest_first
+        pages = [await other.runs(limit=3, offset=offset) for offset in (0, 3, 6)]
+        assert [run.id for page in pages for run in page.runs] == newest_first
 
     asyncio.run(look())
 
