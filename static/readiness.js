@@ -43,7 +43,7 @@ export class Readiness {
   async #look() {
     try {
       if (!(await hasModels())) return await this.#explainTraining();
-      await readiness();
+      if (!(await this.#isLoaded())) return LOADING_MS;
     } catch (cause) {
       return this.#explainProblem(problemOf(cause));
     }
@@ -53,13 +53,21 @@ export class Readiness {
     return 0;
   }
 
+  async #isLoaded() {
+    try {
+      await readiness();
+      return true;
+    } catch (cause) {
+      if (problemOf(cause).status !== 503) throw cause;
+      this.isReady = false;
+      this.#say("The model is trained; it is being loaded.", "");
+      return false;
+    }
+  }
+
   /** @param {Problem} problem */
   #explainProblem({ status, message }) {
     this.isReady = false;
-    if (status === 503) {
-      this.#say("The model is trained; it is being loaded.", "");
-      return LOADING_MS;
-    }
     if (status === 0) this.#say("The service does not answer right now.", "Trying again; your drawing stays.");
     else this.#say("The service is not ready yet.", message);
     return LOST_MS;

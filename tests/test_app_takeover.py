@@ -94,12 +94,13 @@ def undisturbed(mnist: Mnist) -> bytes:
 
 
 def test_a_dead_workers_run_goes_on_at_another_from_its_checkpoint(cluster: Cluster, undisturbed: bytes) -> None:
-    with cluster.worker() as first, cluster.worker():
+    with cluster.worker() as first:
         run = cluster.saved_run()
         wait_for(lambda: cluster.api.get(f"/train/{run}")["worker"] is not None)
         worker = cluster.api.get(f"/train/{run}")["worker"]
-        first.process.kill()
-        ended = cluster.api.ended(run)
+        with cluster.worker():
+            first.process.kill()
+            ended = cluster.api.ended(run)
     assert (worker["slot"], worker["device"]) == (0, "CPU")
     assert [epoch["epoch"] for epoch in ended["history"]] == list(range(1, SPEC["epochs"] + 1))
     assert cluster.file_of(ended) == undisturbed
