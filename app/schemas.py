@@ -123,7 +123,10 @@ class DryRun(Wire):
         description="Those of them that gradients change: all but running statistics", examples=[648010]
     )
     memory_bytes: int = Field(description="Memory that data, parameters and batch would take", examples=[59000000])
-    seconds: float = Field(description="Training time on two CPU cores, good to a factor of a few", examples=[130.0])
+    seconds: float = Field(
+        description="Training time on what the workers have, two CPU cores or a GPU; good to a factor of a few",
+        examples=[130.0],
+    )
 
 
 class PresetInfo(Wire):

@@ -238,7 +238,7 @@ const offer = (select, values) =>
 const nameOf = (loss) => (typeof loss === "string" ? loss : loss.type);
 
 /** @param {import("./api.js").DryRun} outlook */
-const foreseen = ({ parameters, seconds }) => `${count(parameters)} parameters; about ${duration(seconds)} on two CPU cores`;
+const foreseen = ({ parameters, seconds }) => `${count(parameters)} parameters; about ${duration(seconds)} to train`;
 
 /** @param {Optimizer} optimizer */
 function rateOf({ learning_rate: rate }) {
