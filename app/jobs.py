@@ -83,15 +83,13 @@ class Jobs:
             return Run(id=run_id, name=spec.name, state=RunState.QUEUED, created_at=now, spec=spec, history=[])
 
     def _enqueue(self, spec: TrainSpec, user: str, priority: Priority, run: str) -> None:
+        seconds = self.expected_seconds(spec)
         with self._database.writing("queue"):  # what was counted is true until the run is in the queue
             if self._client.list_workflows(workflow_ids=[run], load_input=False, load_output=False):
                 return
             waiting, running = read_line(self._queue)
             self._check_limits(waiting, user)
-            attributes = {
-                "created_at": datetime.now(UTC).isoformat(),
-                "seconds": self.expected_seconds(spec),
-            }
+            attributes = {"created_at": datetime.now(UTC).isoformat(), "seconds": seconds}
             self._client.enqueue(
                 {
                     "workflow_name": WORKFLOW,
@@ -216,6 +214,8 @@ class Jobs:
     async def _outlook_of(self, statuses: Iterable[WorkflowStatus]) -> Outlook:
         """It knows of each of these that waits, whichever API process queued it."""
         waiting = {status.workflow_id for status in statuses if state_of(status) == RunState.QUEUED}
+        if not waiting:
+            return Outlook({}, {})
         asked_at = time.monotonic()
         outlook = await self._outlook.get()
         return outlook if waiting <= outlook.positions.keys() else await self._outlook.get(since=asked_at)

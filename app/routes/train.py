@@ -56,11 +56,12 @@ async def train(
     ] = None,
 ) -> Run | DryRun:
     """Queues a training. Every field may be left out: `{}` trains the tutorial network. Users take turns."""
+    spec = request.spec()
     if dry_run:
         response.status_code = HTTPStatus.OK
-        return _dry_run(request.spec(), await asyncio.to_thread(jobs.expected_seconds, request.spec()))
+        return _dry_run(spec, await asyncio.to_thread(jobs.expected_seconds, spec))
     require_priority(user, priority, settings)
-    spec, run_id = request.spec(), idempotency_key and run_id_of(user, idempotency_key)
+    run_id = idempotency_key and run_id_of(user, idempotency_key)
     run = await jobs.enqueue(spec, user=user, priority=priority, run=run_id)
     if run.spec != spec:
         raise KeyTakenError(run.id)
