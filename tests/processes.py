@@ -44,9 +44,11 @@ class Service:
         return pids(f"INKLING_TEST_MARK={self._mark}", module)
 
     def kill(self, module: str) -> None:
-        """kill -9, as the machine's out-of-memory killer would."""
+        """kill -9, as the machine's out-of-memory killer would. Returns when the process and its sockets are gone."""
         (pid,) = self.pids(module)
         os.kill(pid, signal.SIGKILL)
+        # Until its parent has reaped it: one that is still ending is in no list, yet takes and resets connections.
+        wait_for(lambda: not Path(f"/proc/{pid}").exists(), SOON_SECONDS)
 
     def get(self, path: str) -> Any:
         response = self.http.get(path)
