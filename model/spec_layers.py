@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from model.spec_base import Spec
 
@@ -261,13 +262,13 @@ def format_shape(shape: Shape) -> str:
 
 
 def layer_shapes(network: tuple[Layer, ...]) -> Iterator[LayerShape]:
-    """Walks the network from a 28 × 28 × 1 image; raises ValueError that names the layer that does not fit."""
+    """Walks the network from a 28 × 28 × 1 image; raises a ValidationError at the layer that does not fit."""
     shape: Shape = IMAGE_SHAPE
     for index, layer in enumerate(network):
         try:
             output_shape = layer.output_shape(shape)
         except ValueError as error:
-            raise ValueError(f"layer {index} ({layer.type}): {error}") from None
+            raise _misfit(index, layer, str(error)) from None
         yield LayerShape(
             layer,
             shape,
@@ -279,16 +280,21 @@ def layer_shapes(network: tuple[Layer, ...]) -> Iterator[LayerShape]:
         shape = output_shape
 
 
+def _misfit(index: int, layer: Layer, reason: str) -> ValidationError:
+    """Placed as pydantic places what is wrong with a layer by itself."""
+    error = PydanticCustomError("layer_misfit", "{reason}", {"reason": reason})
+    place = (index, layer.type)
+    return ValidationError.from_exception_data("Network", [{"type": error, "loc": place, "input": layer}])
+
+
 def _check_network(network: tuple[Layer, ...]) -> tuple[Layer, ...]:
     shapes = list(layer_shapes(network))
     last, index = shapes[-1], len(shapes) - 1
     if last.layer.type not in ("dense", "activation"):
-        raise ValueError(f"layer {index} ({last.layer.type}): the last layer must be dense or activation")
+        raise _misfit(index, last.layer, "the last layer must be dense or activation")
     if last.output_shape != (CLASSES,):
         got = format_shape(last.output_shape)
-        raise ValueError(
-            f"layer {index} ({last.layer.type}): the last layer must give {CLASSES} numbers, one a digit, not {got}"
-        )
+        raise _misfit(index, last.layer, f"the last layer must give {CLASSES} numbers, one a digit, not {got}")
     parameters = sum(shape.parameters for shape in shapes)
     if parameters > MAX_PARAMETERS:
         raise ValueError(f"the network has {parameters:,} parameters; at most {MAX_PARAMETERS:,} are allowed")

@@ -8,9 +8,6 @@ import { CHOICES, KINDS, newLayer } from "./layers.js";
 /** @typedef {import("./api.js").Layer} Layer */
 /** @typedef {import("./api.js").LayerSummary} LayerSummary */
 
-/** How the service's text begins where a layer does not fit the one before it. */
-const NAMED_LAYER = /^layer (\d+) \(\w+\): /;
-
 export class NetworkEditor {
   /** @type {Layer[]} */
   #layers = [];
@@ -128,16 +125,12 @@ function inputFor(name, value) {
 /** What is no number is sent as none: the service says what is right. @param {HTMLInputElement} input */
 const numberIn = ({ valueAsNumber }) => (Number.isNaN(valueAsNumber) ? null : valueAsNumber);
 
-/** The layer that an error is about. @param {FieldError} error @returns {number | undefined} */
-function indexOf({ loc: [, field, place], msg }) {
-  const index = field === "network" ? (place ?? NAMED_LAYER.exec(msg)?.[1]) : undefined;
-  return index === undefined ? undefined : Number(index);
-}
+/** The layer that an error is about. @param {FieldError} error */
+const indexOf = ({ loc: [, field, index] }) => (field === "network" ? index : undefined);
 
 /** @param {FieldError} error */
-function textOf({ loc, msg }) {
-  const setting = loc.length > 4 ? `${words(String(loc.at(-1)))}: ` : "";
-  return setting + msg.replace(NAMED_LAYER, "");
+function textOf({ loc: [, , , , setting], msg }) {
+  return setting === undefined ? msg : `${words(String(setting))}: ${msg}`;
 }
 
 /** @param {string[]} options @param {string} chosen @param {import("./dom.js").Attributes} [attributes] */

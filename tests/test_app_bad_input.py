@@ -147,7 +147,7 @@ def test_a_wrong_media_type_is_refused(service: Service, media_type: str) -> Non
         ({"preset": "slow"}, ("body", "preset")),
         ({"preset": []}, ("body", "preset")),
         ({"network": [{"type": "flatten"}, {"type": "dense", "units": 10**9}]}, ("body", "network", 1)),
-        ({"network": [{"type": "flatten"}, {"type": "flatten"}]}, ("body", "network")),
+        ({"network": [{"type": "flatten"}, {"type": "flatten"}]}, ("body", "network", 1, "flatten")),
         ({"network": [{"type": "flatten"}, {"type": "lstm"}]}, ("body", "network", 1)),
         ({"optimizer": {"type": "adam", "learning_rate": -1}}, ("body", "optimizer", "adam", "learning_rate")),
     ],
