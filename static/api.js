@@ -118,7 +118,7 @@ export const hasModels = async () => (await request("/models?limit=1")).models.l
  */
 export async function models(limit, names) {
   const { models: newest, next_offset: next } = await request(`/models?limit=${limit}`);
-  const lacks = (/** @type {string} */ name) => !newest.some(({ id, aliases }) => id === name || aliases.includes(name));
+  const lacks = (/** @type {string} */ name) => !newest.some((/** @type {Model} */ { id, aliases }) => id === name || aliases.includes(name));
   const older = next ? await Promise.all(names.filter(lacks).map(modelsNamed)) : [];
   const found = new Map([...newest, ...older.flat()].map((model) => [model.id, model]));
   return { found: [...found.values()], areAll: !next };

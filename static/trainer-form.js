@@ -114,7 +114,7 @@ export class TrainerForm {
     if (!preset) return;
     const request = this.#request(preset);
     this.layers.replaceChildren(...request.network.map((one) => element("li", {}, layer(one))));
-    this.rateHint.textContent = rateHint(request.optimizer);
+    this.rateHint.textContent = rateHint(this.#optimizerLike(preset.spec.optimizer));
     this.#field("name").placeholder = this.#usualName(preset);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#foresee(request), PAUSE_MS);
