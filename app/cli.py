@@ -153,10 +153,7 @@ def _train_here(spec: "TrainSpec", output: Path, checkpoint: Path | None, checkp
     try:
         every_seconds = settings.checkpoint_seconds if checkpoint_seconds is None else checkpoint_seconds
         train_here(spec, output, checkpoint, every_seconds, settings)
-    except DivergedError as error:
-        kept = f"; {output} has the last parameters that were finite" if error.last_good else ""
-        fail(f"{error}{kept}")
-    except (CheckpointError, DataUnavailableError, NotEnoughMemoryError, OSError) as error:
+    except (CheckpointError, DataUnavailableError, DivergedError, NotEnoughMemoryError, OSError) as error:
         fail(str(error))
 
 

@@ -14,7 +14,7 @@ from model.checkpoint import CheckpointError, DamagedError
 from model.compilation import configure_jax
 from model.data import load_mnist
 from model.files import write_atomically
-from model.finish import finished
+from model.finish import finished, salvaged
 from model.losses import DivergedError
 from model.reports import Checkpoint, FitResult
 from model.resume import SavedTraining, from_bytes
@@ -47,12 +47,10 @@ def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds:
                 else:
                     bar.show(report)
     except DivergedError as error:
-        if error.last_good:
-            try:
-                _write(output, finished(error.last_good, spec, mnist).data)
-            except DivergedError:  # they are finite, and yet give outputs that are not
-                error.last_good = None
-        raise
+        if kept := salvaged(error, spec, mnist):
+            _write(output, kept.data)
+            raise DivergedError(f"{error}; {output} has the last parameters that were finite") from None
+        raise DivergedError(f"{error}; there is nothing to keep") from None
     data, evaluation = finished(parameters, spec, mnist)
     _write(output, data)
     if jax.process_index() == 0:

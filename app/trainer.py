@@ -27,13 +27,13 @@ from app.settings import Settings
 from model.checkpoint import CheckpointError
 from model.compilation import configure_jax
 from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_left, load_mnist
-from model.finish import finished
+from model.finish import Finished, finished, salvaged
 from model.losses import DivergedError
 from model.memory import NotEnoughMemoryError
-from model.network import NetworkParameters
 from model.plan import total_steps
 from model.reports import Checkpoint, EpochReport, FitResult, StepReport
 from model.resume import SavedTraining, from_bytes
+from model.scores import MeanScores
 from model.spec import TrainSpec
 from model.train import fit
 
@@ -100,9 +100,11 @@ class Training:
             if result is None:
                 return None
             self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
-            return RunEnd(state=RunState.SUCCEEDED, model=self._publish(result, mnist))
+            model = self._publish(finished(result.parameters, self._spec, mnist), result.validation)
+            return RunEnd(state=RunState.SUCCEEDED, model=model)
         except DivergedError as error:
-            model = self._publish_last_good(error.last_good, mnist)
+            kept = salvaged(error, self._spec, mnist)
+            model = self._publish(kept, None, diverged=True) if kept else None
             return RunEnd(state=RunState.FAILED, error=str(error), model=model)
         except (DataUnavailableError, NotEnoughMemoryError) as error:
             return RunEnd(state=RunState.FAILED, error=str(error))
@@ -141,28 +143,18 @@ class Training:
         except UNAVAILABLE as error:
             _log.warning("no checkpoint was saved: %s", error.args[0])
 
-    def _publish(self, result: FitResult, mnist: Mnist, *, diverged: bool = False) -> str:
-        data, evaluation = finished(result.parameters, self._spec, mnist)
+    def _publish(self, trained: Finished, validation: MeanScores | None, *, diverged: bool = False) -> str:
         return retrying(
             lambda: self._registry.publish(
                 self._id,
                 self._spec,
-                data,
-                evaluation,
-                result.validation,
+                trained.data,
+                trained.evaluation,
+                validation,
                 attempt=self._attempt,
                 diverged=diverged,
             )
         )
-
-    def _publish_last_good(self, parameters: NetworkParameters | None, mnist: Mnist) -> str | None:
-        """None where there are none, or where they are finite and yet give outputs that are not."""
-        if parameters is None:
-            return None
-        try:
-            return self._publish(FitResult(parameters, None), mnist, diverged=True)
-        except DivergedError:
-            return None
 
     def _send_phase(self, phase: Phase, *, epoch: int, step: int = 0) -> None:
         """After so many steps of the epoch."""

@@ -7,6 +7,7 @@ from model.checkpoint import to_bytes
 from model.confidence import fit_confidence
 from model.data import Mnist
 from model.evaluate import evaluate
+from model.losses import DivergedError
 from model.scores import Evaluation
 from model.spec import TrainSpec
 
@@ -25,3 +26,13 @@ def finished(parameters: net.NetworkParameters, spec: TrainSpec, mnist: Mnist) -
     evaluation = evaluate(parameters, mnist.test, spec, confidence)
     scores = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
     return Finished(to_bytes(parameters, spec, confidence, scores), evaluation)
+
+
+def salvaged(error: DivergedError, spec: TrainSpec, mnist: Mnist) -> Finished | None:
+    """What a diverged training's last good parameters give; None where it had none, or their outputs are not finite."""
+    if error.last_good is None:
+        return None
+    try:
+        return finished(error.last_good, spec, mnist)
+    except DivergedError:
+        return None

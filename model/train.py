@@ -152,10 +152,11 @@ class _Training:
 
     def _record(self, chunk: range, totals: Totals, good_steps: int) -> StepReport:
         journal = self.journal
+        if good_steps > 0:
+            self.last_good.confirm()
         if good_steps < len(chunk):
             where = f"in epoch {journal.epoch}, at step {self._steps_before() + chunk.start + good_steps + 1}"
             raise DivergedError(f"the loss became {totals.loss} {where}; {ADVICE}", self.last_good.weights)
-        self.last_good.confirm()
         journal.step = chunk.stop
         journal.totals = jax.tree.map(operator.add, journal.totals, totals) if journal.totals else totals
         journal.seconds += (seconds := self.pace.lap())
@@ -232,7 +233,7 @@ class _LastGood:
             self._candidate, self._copied_at = _copy(now), time.monotonic()
 
     def confirm(self) -> None:
-        """After a chunk whose losses were finite: finite weights alone may give outputs that are not."""
+        """After a step whose loss was finite: finite weights alone may give outputs that are not."""
         self.weights = self._candidate
 
 

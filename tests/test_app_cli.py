@@ -327,3 +327,14 @@ def test_train_without_a_service_writes_a_file(tmp_path: Path) -> None:
     assert re.fullmatch(rf"{output}: \d\d\.\d\d% of MNIST's 10,000 test images named right\n", result.stdout)
     spec, _ = from_bytes(output.read_bytes())
     assert spec.name == "[/b]"
+
+
+def test_a_training_that_diverges_at_once_writes_no_file_and_says_so(tmp_path: Path) -> None:
+    network = [{"type": "flatten"}, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
+    spec = {"network": network, "loss": "mean_squared_error", "optimizer": {"type": "sgd", "learning_rate": 10}}
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    output = tmp_path / "model.safetensors"
+    result = said("train", str(tmp_path / "spec.json"), "--output", str(output))
+    assert result.returncode == 1
+    assert re.search(r"the loss became \w+ in epoch 1, at step \d+; .*; there is nothing to keep\n$", result.stderr)
+    assert not output.exists()

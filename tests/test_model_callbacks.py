@@ -10,8 +10,9 @@ import pytest
 
 from model import network as net
 from model.convolution import convolve
-from model.data import Dataset, split
+from model.data import Dataset, Mnist, split
 from model.evaluate import mean_scores
+from model.finish import salvaged
 from model.losses import DivergedError
 from model.reports import EpochReport, FitResult
 from model.spec import TrainSpec
@@ -119,24 +120,32 @@ def test_a_digit_without_images_has_no_accuracy(images: Dataset) -> None:
     assert [digit for digit, share in enumerate(history[0].per_class_accuracy) if share is None] == [4]
 
 
+@pytest.mark.parametrize("chunk_seconds", [1e-9, 0.25], ids=["a chunk a step", "a chunk an epoch"])
 def test_a_training_that_diverges_keeps_the_last_parameters_that_were_finite(
-    images: Dataset, monkeypatch: pytest.MonkeyPatch
+    images: Dataset, monkeypatch: pytest.MonkeyPatch, chunk_seconds: float
 ) -> None:
-    monkeypatch.setattr("model.plan.CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr("model.plan.CHUNK_SECONDS", chunk_seconds)
     monkeypatch.setattr("model.train.GOOD_SECONDS", 0.0)
     network = [FLATTEN, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
     schedule = {"type": "step_decay", "initial_learning_rate": 1e-3, "drop": 0.5}
     settings = spec(network=network, loss="mean_squared_error", optimizer={"type": "sgd", "learning_rate": schedule})
-    steps = 5
+    steps = 12  # of 11 an epoch
 
     def rates(optimizer: Optimizer, at: np.ndarray, **named: Any) -> np.ndarray:
         return np.where(at < steps, 1e-3, 1e8).astype(np.float32)
 
     monkeypatch.setattr("model.train.rates_at", rates)
-    with pytest.raises(DivergedError, match=r"in epoch 1, at step ([78]|9|10);") as caught:
+    with pytest.raises(DivergedError, match=r"in epoch 2, at step 1[4-7];") as caught:
         list(fit(settings, images))
     assert caught.value.last_good is not None
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(caught.value.last_good))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+def test_last_good_parameters_whose_outputs_are_not_finite_are_not_kept(mnist: Mnist) -> None:
+    *layers, last = net.init(jax.random.key(0), spec().network)
+    huge = [*layers, jax.tree.map(lambda leaf: jnp.full_like(leaf, 3e38), last)]
+    assert salvaged(DivergedError("", huge), spec(), mnist) is None
 
 
 def test_a_max_norm_holds_after_training_and_a_regularizer_shrinks_the_kernel(images: Dataset) -> None:
