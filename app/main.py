@@ -53,7 +53,10 @@ class Service(FastAPI):
     """FastAPI with every error, its own included, as a problem."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return CountRequests(problems.TooLargeAsProblem(super().build_middleware_stack()), self.state.metrics)
+        layers = problems.TooLargeAsProblem(super().build_middleware_stack())
+        settings: Settings = self.state.settings
+        quick = BodyDeadline(predict.QuickPredict(layers, settings.max_body_bytes), settings.body_seconds)
+        return CountRequests(quick, self.state.metrics)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -82,10 +85,8 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         telemetry={"auto_configure": True},  # does nothing until OTEL_EXPORTER_OTLP_ENDPOINT names a collector
     )
-    app.state.metrics = Metrics()
-    app.add_middleware(BodyDeadline, seconds=settings.body_seconds)
+    app.state.settings, app.state.metrics = settings, Metrics()
     problems.install(app)
-    app.router.routes.insert(0, predict.QuickRoute())
     # The first is found soonest; aliases before models, whose /models/{model} takes any name.
     for routes in (predict, inference, train, evaluate, aliases, models, health, metrics):
         app.include_router(routes.router)
