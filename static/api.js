@@ -100,7 +100,7 @@ export async function dryRun(spec) {
   return arrived(response.json());
 }
 
-/** @param {number} limit @param {number} [offset] @returns {Promise<{runs: RunSummary[], next_offset: number | null}>} */
+/** A page of them, newest first. @param {number} limit @param {number} [offset] @returns {Promise<{runs: RunSummary[], next_offset: number | null}>} */
 export const runs = (limit, offset = 0) => request(`/train?limit=${limit}&offset=${offset}`);
 
 /** @param {string} id @returns {Promise<Run>} */
@@ -109,19 +109,25 @@ export const run = (id) => request(`/train/${encodeURIComponent(id)}`);
 /** @param {string} id @returns {Promise<Run>} */
 export const cancel = (id) => request(`/train/${encodeURIComponent(id)}/cancel`, { method: "POST" });
 
+/** @param {string} id @returns {Promise<void>} */
+export const deleteRun = (id) => request(`/train/${encodeURIComponent(id)}`, { method: "DELETE" });
+
 /** @returns {Promise<boolean>} */
 export const hasModels = async () => (await request("/models?limit=1")).models.length > 0;
 
 /**
- * The newest models, and of the older ones those that are named.
- * @param {number} limit @param {string[]} names  ids and aliases @returns {Promise<{found: Model[], areAll: boolean}>}
+ * A page of models, newest first, and before it those that are named and not on it.
+ * @param {{limit: number, offset: number}} page @param {string[]} names  ids and aliases
+ * @returns {Promise<{found: Model[], next: number | null}>}
  */
-export async function models(limit, names) {
-  const { models: newest, next_offset: next } = await request(`/models?limit=${limit}`);
-  const lacks = (/** @type {string} */ name) => !newest.some((/** @type {Model} */ { id, aliases }) => id === name || aliases.includes(name));
-  const older = next ? await Promise.all(names.filter(lacks).map(modelsNamed)) : [];
-  const found = new Map([...newest, ...older.flat()].map((model) => [model.id, model]));
-  return { found: [...found.values()], areAll: !next };
+export async function models({ limit, offset }, names) {
+  const { models: page, next_offset: next } = await request(`/models?limit=${limit}&offset=${offset}`);
+  const lacks = (/** @type {string} */ name) =>
+    !page.some((/** @type {Model} */ { id, aliases }) => id === name || aliases.includes(name));
+  const isWhole = offset === 0 && next === null;
+  const others = isWhole ? [] : await Promise.all(names.filter(lacks).map(modelsNamed));
+  const found = new Map([...others.flat(), ...page].map((model) => [model.id, model]));
+  return { found: [...found.values()], next };
 }
 
 /** @param {string} name  an id or an alias @returns {Promise<Model[]>}  none where it has been deleted */

@@ -5,6 +5,7 @@ import { Answer } from "./answer.js";
 import { Boxes } from "./boxes.js";
 import { CandidateTrial } from "./candidate.js";
 import { Comparison } from "./comparison.js";
+import { Deletion } from "./deletion.js";
 import { find } from "./dom.js";
 import { DrawingBoard } from "./drawing.js";
 import { KeyDialog } from "./key.js";
@@ -34,9 +35,10 @@ const watch = find(document, "#watch", HTMLElement);
 const key = new KeyDialog(find(document, "#key", HTMLDialogElement));
 useKeys(key.known, (refused) => key.ask(refused));
 
+const deletion = new Deletion(find(document, "#deletion", HTMLDialogElement));
 const models = new Models(find(document, "#trained", HTMLElement), {
   answering: find(document, "#answering", HTMLSelectElement),
-  deletion: find(document, "#deletion", HTMLDialogElement),
+  deletion,
   onReport: (model) => report.open(model),
   onAnswering: () => readiness.isReady && recogniser.ask(true),
   onModels: (all) => {
@@ -62,13 +64,21 @@ const recogniser = new Recogniser(board.canvas, {
   onProblem: explainNoAnswer,
 });
 
-const readiness = new Readiness(find(document, "#ready-note", HTMLElement), () => {
-  form.load();
-  runs.refresh();
+const readiness = new Readiness(find(document, "#ready-note", HTMLElement), (wasAway) => {
+  if (wasAway) form.load();
+  if (wasAway) runs.refresh();
   recogniser.ask(true);
 });
 
-const view = new RunView(watch, () => runs.refresh());
+const view = new RunView(watch, {
+  deletion,
+  onChange: () => runs.refresh(),
+  onDelete: () => {
+    history.replaceState(null, "", location.pathname + location.hash);
+    runs.title.focus({ preventScroll: true }); // the button has gone
+    runs.refresh();
+  },
+});
 
 const runs = new RunList(find(document, "#runs", HTMLElement), {
   watched: () => view.id,
@@ -86,7 +96,7 @@ const runs = new RunList(find(document, "#runs", HTMLElement), {
 const form = new TrainerForm(find(document, "#train-form", HTMLFormElement), (run) => {
   keepInAddress(run.id);
   view.watch(run);
-  runs.refresh();
+  runs.showNewest();
   watch.scrollIntoView({ block: "nearest" });
 });
 
@@ -123,12 +133,16 @@ function forget(reason) {
 }
 
 /** @param {Problem} problem */
-function explainNoAnswer({ status, message, retryAfter }) {
-  if (retryAfter) return shown || answer.explain("very busy; asking again");
+async function explainNoAnswer({ status, message, retryAfter }) {
   const isAway = status === 0 || status === 503;
-  forget(isAway ? "waiting for a model" : message);
-  if (status === 503) readiness.check();
+  if (!retryAfter) forget(isAway ? "waiting for a model" : message);
+  else if (!shown) answer.explain("very busy; asking again");
   if (status === 404) models.refresh(); // the chosen model has been deleted
+  if (status !== 503) return;
+  await readiness.check();
+  if (readiness.isReady) return;
+  recogniser.rest(); // not busy, but without a model: it has been started anew
+  forget("waiting for a model");
 }
 
 /** A run that somebody has chosen or started is watched again after a reload. @param {string} id */
@@ -163,7 +177,6 @@ document.addEventListener("paste", ({ target, clipboardData }) => {
 document.addEventListener("visibilitychange", () => (document.hidden ? view.rest() : view.resume()));
 
 form.load();
-models.refresh();
 readiness.check();
 const kept = new URLSearchParams(location.search).get("run");
 if (kept) await watchRun(kept);

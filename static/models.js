@@ -5,6 +5,7 @@ import { element, find, say } from "./dom.js";
 import * as format from "./format.js";
 import { offer, titleOf } from "./model-choice.js";
 import { ModelEditor } from "./model-editor.js";
+import { Pager } from "./pager.js";
 
 /** @typedef {import("./api.js").Model} Model */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
@@ -13,7 +14,6 @@ import { ModelEditor } from "./model-editor.js";
 const LEARNED_NOTHING = 0.2;
 const STALE_MS = 14_000;
 const PAGE = 50;
-const MOST = 1_000; // that the service gives at once
 /** Those of the models that answer where none is asked for. */
 const STANDING = ["default", "candidate"];
 
@@ -26,12 +26,11 @@ export class Models {
   #asked = 0;
   #askedAt = 0;
   #shown = "";
-  #limit = PAGE;
   #unexpected = "";
 
   /**
    * @param {HTMLElement} root
-   * @param {{answering: HTMLSelectElement, deletion: HTMLDialogElement, onReport: (model: Model) => void,
+   * @param {{answering: HTMLSelectElement, deletion: import("./deletion.js").Deletion, onReport: (model: Model) => void,
    *   onAnswering: () => void, onModels: (models: Model[]) => void}} options  `onAnswering`: another model answers the
    *   canvas now; `onModels`: there are others, or something about them has changed
    */
@@ -41,11 +40,7 @@ export class Models {
     this.title = find(root, "#models-title", HTMLElement);
     this.empty = find(root, ".models-empty", HTMLElement);
     this.message = find(root, ".models-message", HTMLElement);
-    this.more = find(root, ".more-models", HTMLButtonElement);
-    this.more.addEventListener("click", () => {
-      this.#limit = Math.min(MOST, 2 * this.#limit);
-      this.refresh();
-    });
+    this.pager = new Pager(root, { first: PAGE, others: PAGE, onTurn: () => this.#turn() });
     this.editor = new ModelEditor((model, said, tone) => this.#endEditing(model, said, tone));
     options.answering.addEventListener("change", () => options.onAnswering());
   }
@@ -84,17 +79,22 @@ export class Models {
     this.#askedAt = performance.now();
     const question = this.#asked;
     try {
-      const { found, areAll } = await models(this.#limit, this.#kept);
+      const { found, next } = await models(this.pager, this.#kept);
       if (question !== this.#asked) return; // asked again meanwhile
       this.#models = found;
-      this.more.hidden = areAll || this.#limit === MOST;
+      this.pager.show(next);
       this.#show();
     } catch (cause) {
       problemOf(cause); // what is shown stays; the page says elsewhere that the service is away
     }
   }
 
-  /** Shown however many are newer. */
+  async #turn() {
+    await this.refresh();
+    this.title.focus(); // above the page, and the button may have gone
+  }
+
+  /** Shown on every page. */
   get #kept() {
     return ["default", this.answering, this.editor.model?.id ?? ""].filter(Boolean);
   }
@@ -198,7 +198,7 @@ export class Models {
         element("span", { class: "visually-hidden" }, about),
       ),
       action("Edit", (button) => this.#edit(model, button)),
-      ...(isDefault ? [] : [action("Delete", () => this.#confirmDeletion(model))]),
+      ...(isDefault ? [] : [action("Delete", () => this.#delete(model))]),
     ];
   }
 
@@ -247,17 +247,9 @@ export class Models {
   }
 
   /** @param {Model} model */
-  #confirmDeletion(model) {
-    const { deletion } = this.options;
-    find(deletion, ".deletion-text", HTMLElement).textContent =
-      `“${model.name}” (${format.percent(model.scores.accuracy)} on the test images) cannot be brought back.`;
-    deletion.returnValue = "keep";
-    deletion.addEventListener("close", () => deletion.returnValue === "delete" && this.#delete(model), { once: true });
-    deletion.showModal();
-  }
-
-  /** @param {Model} model */
   async #delete(model) {
+    const text = `“${model.name}” (${format.percent(model.scores.accuracy)} on the test images) cannot be brought back.`;
+    if (!(await this.options.deletion.isWanted("Delete this model?", text))) return;
     try {
       await deleteModel(model.id);
       say(this.message, `“${model.name}” is deleted.`, "good");

@@ -14,67 +14,74 @@ const LOST_MS = 2_000;
 
 export class Readiness {
   #poll = new Poll(() => this.check());
-  #checking = false;
+  /** @type {Promise<void> | null} */
+  #checking = null;
+  #wasAway = false;
   isReady = false;
 
-  /** @param {HTMLElement} root @param {() => void} onReady  called each time the service has become ready */
+  /** @param {HTMLElement} root @param {(wasAway: boolean) => void} onReady  `wasAway`: what was asked meanwhile was in vain */
   constructor(root, onReady) {
     this.root = root;
     this.onReady = onReady;
     this.text = find(root, ".note-text", HTMLElement);
     this.detail = find(root, ".note-detail", HTMLElement);
     this.progress = find(root, "progress", HTMLProgressElement);
-    connection.addEventListener("unreachable", () => this.check());
+    connection.addEventListener("unreachable", () => {
+      this.#wasAway = true;
+      this.check();
+    });
   }
 
-  async check() {
-    if (this.#checking) return;
-    this.#checking = true;
+  /** One look at a time. */
+  check() {
+    this.#checking ??= this.#check().finally(() => (this.#checking = null));
+    return this.#checking;
+  }
+
+  async #check() {
     this.#poll.stop();
-    try {
-      const wait = await this.#look();
-      if (wait) this.#poll.askIn(wait);
-    } finally {
-      this.#checking = false;
-    }
+    const wait = await this.#look();
+    if (wait) this.#poll.askIn(wait);
   }
 
   /** @returns {Promise<number>} milliseconds until the next look; 0 when the service is ready */
   async #look() {
     try {
-      if (!(await hasModels())) return await this.#explainTraining();
-      if (!(await this.#isLoaded())) return LOADING_MS;
+      if (!(await this.#isServing())) return (await hasModels()) ? this.#explainLoading() : await this.#explainTraining();
     } catch (cause) {
       return this.#explainProblem(problemOf(cause));
     }
+    const wasAway = this.#wasAway;
+    this.#wasAway = false;
     this.isReady = true;
     this.root.hidden = true;
-    this.onReady();
+    this.onReady(wasAway);
     return 0;
   }
 
-  async #isLoaded() {
+  async #isServing() {
     try {
       await readiness();
       return true;
     } catch (cause) {
       if (problemOf(cause).status !== 503) throw cause;
-      this.isReady = false;
-      this.#say("The model is trained; it is being loaded.", "");
       return false;
     }
   }
 
+  #explainLoading() {
+    this.#say("The model is trained; it is being loaded.", "");
+    return LOADING_MS;
+  }
+
   /** @param {Problem} problem */
   #explainProblem({ status, message }) {
-    this.isReady = false;
     if (status === 0) this.#say("The service does not answer right now.", "Trying again; your drawing stays.");
     else this.#say("The service is not ready yet.", message);
     return LOST_MS;
   }
 
   async #explainTraining() {
-    this.isReady = false;
     const { runs: recent } = await runs(20);
     const active = nearestItsEnd(recent);
     if (active) this.#sayTraining(active);
@@ -106,6 +113,8 @@ export class Readiness {
 
   /** @param {string} text @param {string} detail */
   #say(text, detail) {
+    this.#wasAway = true;
+    this.isReady = false;
     this.root.hidden = false;
     this.progress.hidden = true;
     if (this.text.textContent !== text) this.text.textContent = text; // read out once, not every second

@@ -15,6 +15,7 @@ export class Recogniser {
   #generation = 0;
   /** @type {{finished: boolean} | null} */
   #wanted = null;
+  #endPause = () => {};
 
   /**
    * @param {Sheet} sheet
@@ -43,12 +44,21 @@ export class Recogniser {
     this.#generation += 1;
   }
 
+  /** Asks nothing again by itself. */
+  rest() {
+    this.#wanted = null;
+    this.#endPause();
+  }
+
   async #askUntilAnswered() {
     while (this.#wanted && !this.sheet.isBlank) {
       const { finished } = this.#wanted;
       this.#wanted = null;
       const pause = await this.#askOnce(finished);
-      await new Promise((resolve) => setTimeout(resolve, pause));
+      await new Promise((resolve) => {
+        this.#endPause = () => resolve(null);
+        setTimeout(resolve, pause);
+      });
     }
   }
 

@@ -1,20 +1,20 @@
 // @ts-check
-/** The recent runs, to pick the one to watch. */
+/** The runs, to pick the one to watch. */
 import { problemOf, runs } from "./api.js";
 import { element, find } from "./dom.js";
 import * as format from "./format.js";
+import { Pager } from "./pager.js";
 import { Poll } from "./poll.js";
 import { isActive } from "./run-view.js";
 
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 
-const PAGE = 6;
-const MOST = 100; // that the service gives at once
+const NEWEST = 6; // that everybody's page asks for, again and again
+const PAGE = 24;
 const ACTIVE_MS = 4_000;
 const QUIET_MS = 15_000;
 
 export class RunList {
-  #limit = PAGE;
   #poll = new Poll(() => this.refresh());
   /** @type {RunSummary[]} */
   #runs = [];
@@ -27,27 +27,38 @@ export class RunList {
     this.root = root;
     this.options = options;
     this.list = find(root, ".run-list", HTMLElement);
-    this.older = find(root, ".older", HTMLButtonElement);
-    this.older.addEventListener("click", () => {
-      this.#limit = Math.min(MOST, this.#limit + 2 * PAGE);
-      this.refresh();
-    });
+    this.title = find(root, "h3", HTMLElement);
+    this.pager = new Pager(root, { first: NEWEST, others: PAGE, onTurn: () => this.#turn() });
+  }
+
+  /** Where the newest run is. */
+  showNewest() {
+    this.pager.offset = 0;
+    this.refresh();
   }
 
   /** Asks again from time to time: others train on the same service. */
   async refresh() {
     this.#poll.stop();
+    const { limit, offset } = this.pager;
     try {
-      const { runs: recent, next_offset: next } = await runs(this.#limit);
-      this.#runs = recent;
-      this.older.hidden = next === null || this.#limit === MOST;
-      this.options.onList(recent);
+      const { runs: page, next_offset: next } = await runs(limit, offset);
+      if (offset !== this.pager.offset) return; // another page is asked for meanwhile
+      if (page.length === 0 && offset > 0) return this.showNewest(); // all that were here have been deleted
+      this.#runs = page;
+      this.pager.show(next);
+      this.options.onList(page);
       this.show();
     } catch (cause) {
       problemOf(cause); // the list stays as it was; the page says elsewhere that the service is away
     } finally {
-      this.#poll.askIn(this.#runs.some(isActive) ? ACTIVE_MS : QUIET_MS);
+      this.#poll.askIn(offset === 0 && this.#runs.some(isActive) ? ACTIVE_MS : QUIET_MS);
     }
+  }
+
+  async #turn() {
+    await this.refresh();
+    this.title.focus(); // above the page, and the button may have gone
   }
 
   /** Marks the watched run anew. */

@@ -1,6 +1,6 @@
 // @ts-check
 /** One run, watched: its state, its progress and its curves, live or afterwards. */
-import { cancel, follow, problemOf, run } from "./api.js";
+import { cancel, deleteRun, follow, problemOf, run } from "./api.js";
 import { Chart, logarithmic, upToOne } from "./chart.js";
 import { element, find, say } from "./dom.js";
 import * as format from "./format.js";
@@ -31,9 +31,13 @@ export class RunView {
   /** @type {RunSummary[]} */
   #runs = [];
 
-  /** @param {HTMLElement} root @param {(run: Run) => void} onChange  called when the watched run's state has changed */
-  constructor(root, onChange) {
-    this.onChange = onChange;
+  /**
+   * @param {HTMLElement} root
+   * @param {{deletion: import("./deletion.js").Deletion, onChange: () => void, onDelete: () => void}} options  `onChange`:
+   *   the watched run's state has changed; `onDelete`: it is gone, and none is watched
+   */
+  constructor(root, options) {
+    this.options = options;
     const part = (/** @type {string} */ selector) => find(root, selector, HTMLElement);
     this.empty = part(".watch-empty");
     this.body = part(".watch-run");
@@ -57,6 +61,8 @@ export class RunView {
     this.progress = find(root, "#run-progress", HTMLProgressElement);
     this.cancelButton = find(root, "#cancel", HTMLButtonElement);
     this.cancelButton.addEventListener("click", () => this.#cancel());
+    this.deleteButton = find(root, "#delete-run", HTMLButtonElement);
+    this.deleteButton.addEventListener("click", () => this.#run && this.#delete(this.#run));
     this.loss = new Chart(part("#loss-chart"), { scale: logarithmic, format: format.loss, tick: String });
     this.accuracy = new Chart(part("#accuracy-chart"), {
       scale: upToOne,
@@ -150,7 +156,7 @@ export class RunView {
       },
       onEnd: () => {
         this.#hasEnded = true;
-        this.#refresh();
+        if (this.#run && isActive(this.#run)) this.#refresh();
       },
       onConnection: (connected) => {
         say(this.message, connected ? "" : "The connection is lost; trying again.", "plain");
@@ -192,7 +198,7 @@ export class RunView {
     const changed = run.state !== this.#run?.state;
     this.#run = run;
     this.#show();
-    if (changed) this.onChange(run);
+    if (changed) this.options.onChange();
   }
 
   async #cancel() {
@@ -211,6 +217,22 @@ export class RunView {
     // What is disabled, or goes, loses the focus.
     const isOver = this.#run && !isActive(this.#run);
     if (document.activeElement === document.body) (isOver ? this.name : this.cancelButton).focus({ preventScroll: true });
+  }
+
+  /** @param {Run} run */
+  async #delete(run) {
+    const text = `“${run.name}”, its curves and its numbers cannot be brought back. A model that it gave stays.`;
+    if (!(await this.options.deletion.isWanted("Delete this run?", text))) return;
+    try {
+      await deleteRun(run.id);
+    } catch (cause) {
+      return say(this.message, problemOf(cause).message);
+    }
+    this.#stop();
+    this.#run = null;
+    this.body.hidden = true;
+    this.empty.hidden = false;
+    this.options.onDelete();
   }
 
   /** Many events of a replayed run cost one frame. */
@@ -238,6 +260,7 @@ export class RunView {
     this.state.dataset.state = run.state;
     this.queue.textContent = this.#stateDetail(run);
     this.cancelButton.hidden = !isActive(run);
+    this.deleteButton.hidden = isActive(run);
     if (run.error) say(this.message, run.error);
     else if (!isActive(run)) say(this.message, "");
   }

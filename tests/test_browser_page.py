@@ -15,7 +15,7 @@ from model.spec_layers import Activation, Layer, Padding
 from model.spec_optimizers import Optimizer
 from tests.drawings import STROKES, draw, encoded
 from tests.models import FirstModel
-from tests.processes import PATIENCE_SECONDS, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for
+from tests.processes import LONG_SPEC, PATIENCE_SECONDS, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -112,6 +112,17 @@ def test_a_seven_drawn_with_the_mouse_is_read_as_7(page: Page) -> None:
     expect(page.locator("#announcement")).to_contain_text("7")
     page.locator("#clear").click()
     expect(page.locator("#digit")).to_have_text("")
+
+
+def test_a_page_asks_for_runs_and_models_once_at_first(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[1]))
+    page.reload()
+    expect(page.locator("#models tbody tr").first).to_be_visible()
+    expect(page.locator(".outlook")).to_contain_text("parameters")
+    at_first = asked[: asked.index("train?dry_run=true")]
+    lists = [path for path in at_first if path.startswith(("models?", "train?", "presets"))]
+    assert len(lists) == len(set(lists)), lists
 
 
 def test_undo_takes_back_one_stroke_at_a_time(page: Page) -> None:
@@ -225,19 +236,55 @@ def test_another_run_is_shown_beside_the_watched_one(page: Page, service: Servic
     expect(page.locator("#run-name")).to_have_text("older")
 
 
-def test_older_runs_are_shown_as_far_as_the_service_gives_them_at_once(page: Page) -> None:
-    def endless(route: Route) -> None:
-        response = route.fetch()
-        route.fulfill(response=response, json={**response.json(), "next_offset": 1})
-
-    page.route("**/train?limit=*", endless)
+def test_older_runs_are_a_page_away_and_can_be_deleted(page: Page, service: Service) -> None:
+    oldest, *_ = cancelled = [service.train(**{**LONG_SPEC, "name": f"old {number}"}) for number in range(8)]
+    for run in cancelled:
+        service.http.post(f"/train/{run}/cancel")
     page.reload()
-    older = page.locator(".older")
-    for limit in (*range(18, 100, 12), 100):
-        with page.expect_response(f"**/train?limit={limit}&*") as answered:
-            older.click()
-        assert answered.value.ok
-    expect(older).to_be_hidden()
+    runs, rows = page.locator("#runs"), page.locator(".run-list button")
+    expect(rows.first).to_contain_text("old 7")
+    expect(rows).to_have_count(6)
+    runs.get_by_role("button", name="Older runs").press("Enter")
+    expect(runs.get_by_role("heading")).to_be_focused()
+    expect(rows.first).to_contain_text("old 1")
+    page.locator(f"[data-run='{oldest}']").press("Enter")
+    expect(page.locator("#run-name")).to_have_text("old 0")
+
+    delete, question = page.locator("#delete-run"), page.locator("#deletion")
+    delete.press("Enter")
+    expect(question).to_contain_text("Delete this run? “old 0”")
+    page.keyboard.press("Escape")
+    delete.press("Enter")
+    question.get_by_role("button", name="Delete").press("Enter")
+    expect(page.locator("#run-name")).to_have_text("old 1")
+    expect(page.locator(f"[data-run='{oldest}']")).to_have_count(0)
+    assert service.http.get(f"/train/{oldest}").status_code == 404
+    runs.get_by_role("button", name="Newer runs").press("Enter")
+    expect(rows.first).to_contain_text("old 7")
+
+
+def test_older_models_are_a_page_away(page: Page, service: Service) -> None:
+    model = service.get("/models/default")
+    named = {**model, "id": "an older one", "name": "older", "aliases": []}
+
+    def second_page(route: Route) -> None:
+        route.fulfill(json={"models": [named], "next_offset": None})
+
+    def first_page(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json={**response.json(), "next_offset": 50})
+
+    page.route("**/models?limit=50&offset=0", first_page)
+    page.route("**/models?limit=50&offset=50", second_page)
+    page.reload()
+    trained, rows = page.locator("#trained"), page.locator("#models tr[data-model]")
+    trained.get_by_role("button", name="Older models").press("Enter")
+    expect(page.locator("#models-title")).to_be_focused()
+    expect(rows).to_have_count(2)
+    expect(rows.first.locator(".badge", has_text="default")).to_be_visible()
+    expect(rows.last).to_contain_text("older")
+    trained.get_by_role("button", name="Newer models").press("Enter")
+    expect(page.locator("[data-model='an older one']")).to_have_count(0)
 
 
 def test_the_page_offers_every_layer_activation_loss_and_optimizer(page: Page) -> None:
@@ -354,6 +401,17 @@ def test_a_busy_predictor_is_asked_again(page: Page, refusals: set[int]) -> None
     page.route("**/predict?*", lambda route: route.fulfill(**busy), times=1)
     page.locator("#canvas").press("3")
     expect(page.locator("#answer")).to_contain_text("very busy; asking again")
+    expect(page.locator("#digit")).to_have_text("3")
+
+
+def test_a_model_that_is_loaded_anew_is_not_called_busy(page: Page, refusals: set[int]) -> None:
+    refusals.add(503)
+    away = {"status": 503, "headers": {"Retry-After": "60"}, "body": "{}"}
+    page.route(re.compile("/(predict|readyz)"), lambda route: route.fulfill(**away))
+    page.locator("#canvas").press("3")
+    expect(page.locator("#ready-note")).to_contain_text("it is being loaded")
+    expect(page.locator("#answer")).to_contain_text("waiting for a model")
+    page.unroute(re.compile("/(predict|readyz)"))
     expect(page.locator("#digit")).to_have_text("3")
 
 
