@@ -127,8 +127,12 @@ function collect(layers, place, name, values) {
 /** @param {Record<string, unknown>} own */
 function layerOf({ type = "", ...settings }) {
   const said = format.layer({ type: String(type), ...settings });
-  return said || Object.entries(settings).map(([name, value]) => `${format.words(name)} ${plain(value)}`).join(", ") || "–";
+  return said || settingsOf(settings) || "–";
 }
+
+/** @param {object} settings */
+const settingsOf = (settings) =>
+  Object.entries(settings).map(([name, value]) => `${format.words(name)} ${plain(value)}`).join(", ");
 
 /** @param {string} field  such as spec.optimizer.learning_rate */
 const pathOf = (field) => format.words(field.replace(/^spec\./, "")).replaceAll(".", " · ");
@@ -141,7 +145,7 @@ function plain(value) {
   if (value === null || value === undefined) return "–";
   if (Array.isArray(value)) return value.map(plain).join(", ");
   if (typeof value !== "object") return String(value);
-  return "type" in value ? format.layer(/** @type {import("./api.js").Layer} */ (value)) : JSON.stringify(value);
+  return "type" in value ? format.layer(/** @type {import("./api.js").Layer} */ (value)) : settingsOf(value);
 }
 
 /** @param {number[]} values @returns {number}  the place of the one that is larger than all others; -1: there is none */

@@ -115,7 +115,7 @@ export class RunView {
   /** A list that is the same stays, lest it close under the pointer; so does who was chosen, however many are newer. */
   #offer() {
     const older = this.#other && !this.#runs.some(({ id }) => id === this.#other?.id) ? [this.#other] : [];
-    const others = [...this.#runs, ...older].filter(({ id }) => id !== this.id);
+    const others = [...this.#runs, ...older].filter(({ id, progress }) => id !== this.id && progress);
     const ids = others.map(({ id }) => id).join(" ");
     if (this.beside.dataset.runs === ids) return;
     const chosen = this.beside.value;
@@ -304,15 +304,15 @@ export class RunView {
   }
 
   /** @param {Run} run */
-  #showCurves({ spec, state }) {
+  #showCurves(run) {
     const other = this.#other && new RunRecord(this.#other.progress, this.#other.history);
     const lossBeside = other?.curve("loss").epochs ?? [];
     const accuracyBeside = other?.curve("accuracy").epochs ?? [];
-    const epochs = Math.max(spec.epochs, this.#other?.spec.epochs ?? 0);
+    const epochs = Math.max(lengthOf(run), this.#other ? lengthOf(this.#other) : 0);
     this.otherLegend.hidden = lossBeside.length === 0;
     const loss = this.#record.curve("loss");
     const isEmpty = loss.line.length + loss.epochs.length === 0;
-    for (const part of this.curves) part.hidden = isEmpty && !isActive({ state });
+    for (const part of this.curves) part.hidden = isEmpty && !isActive(run);
     this.besideLabel.hidden = this.curves[0].hidden || this.beside.options.length < 2;
     this.loss.show(loss, lossBeside, epochs);
     this.accuracy.show(this.#record.curve("accuracy"), accuracyBeside, epochs);
@@ -327,6 +327,9 @@ export class RunView {
 
 /** @param {{state: string}} run */
 export const isActive = ({ state }) => state === "queued" || state === "running";
+
+/** In epochs; what has ended may have been planned longer. @param {Run} run */
+const lengthOf = (run) => (isActive(run) ? run.spec.epochs : run.progress?.epoch || 1);
 
 /** @param {number | null | undefined} seconds */
 const timeLeft = (seconds) => (seconds === null || seconds === undefined ? "–" : format.duration(seconds));
