@@ -23,7 +23,7 @@ from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from app import logs, problems
+from app import logs, problems, users
 from app.database import UNAVAILABLE, Database, persisting
 from app.deadlines import BodyDeadline
 from app.dependencies import State
@@ -61,6 +61,8 @@ class Service(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             self.openapi_schema = super().openapi()
+            if not self.state.settings.api_keys:
+                users.document_no_keys(self.openapi_schema)
             problems.document_problems(self.openapi_schema)
         return self.openapi_schema
 

@@ -1,7 +1,7 @@
 """Who asks: the name that a key stands for, or the client's address where no keys are set."""
 
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -30,6 +30,14 @@ async def _user(
 
 UserDep = Annotated[str, Depends(_user)]
 KEYED = Depends(_user)  # for a route that asks for a key, whoever's it is
+
+
+def document_no_keys(openapi: dict[str, Any]) -> None:
+    """Takes the keys out of an OpenAPI document, so that a client made of it asks nobody for one."""
+    del openapi["components"]["securitySchemes"]
+    for operations in openapi["paths"].values():
+        for operation in operations.values():
+            operation.pop("security", None)
 
 
 def require_priority(user: str, priority: Priority, settings: Settings) -> None:

@@ -19,6 +19,7 @@ from dbos import DBOS, _core, _dbos
 from dbos._core import ActiveWorkflowById
 from dbos._schemas.system_database import SystemSchema
 from dbos._sys_db import SystemDatabase
+from pydantic import SecretStr
 
 import app
 import model
@@ -118,7 +119,7 @@ def test_every_setting_is_in_the_readme() -> None:
 
 @pytest.fixture(scope="module")
 def openapi() -> dict[str, Any]:
-    return create_app(Settings()).openapi()
+    return create_app(Settings(api_keys={"ada": SecretStr("5ecret")})).openapi()
 
 
 def test_openapi_describes_every_field_with_an_example(openapi: dict[str, Any]) -> None:
@@ -169,6 +170,13 @@ def test_openapi_says_which_operations_ask_for_a_key_and_may_have_to_wait(openap
     never = {path for (_, path), operation in operations.items() if "503" not in operation["responses"]}
     assert never == {"/healthz", "/metrics", "/presets", "/v2", "/v2/health/live"}
     assert "Retry-After" in operations["post", "/train"]["responses"]["429"]["headers"]
+
+
+def test_openapi_asks_for_no_key_where_the_service_has_none() -> None:
+    openapi = create_app(Settings(api_keys={})).openapi()
+    assert "securitySchemes" not in openapi["components"]
+    for operations in openapi["paths"].values():
+        assert not any("security" in operation or "401" in operation["responses"] for operation in operations.values())
 
 
 def test_openapi_describes_what_is_made_and_what_is_downloaded(openapi: dict[str, Any]) -> None:
