@@ -19,7 +19,7 @@ from model.data import Dataset
 from model.inference import Confidence, calibrated_probabilities
 from model.losses import DivergedError, correct_per_example, label_ranks, loss_per_example
 from model.scores import Calibration, CalibrationBin, DigitScores, Evaluation, HardImage, MeanScores
-from model.spec import TrainSpec, top_k
+from model.spec import Loss, TrainSpec, top_k
 from model.spec_layers import CLASSES, Layer
 
 BATCH_SIZE = 500
@@ -30,13 +30,13 @@ HARDEST = 25
 def evaluate(
     parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec, confidence: Confidence | None = None
 ) -> Evaluation:
-    """The full report of a network on a dataset: the same numbers each time on the same kind of device.
+    """The full report of a network on a dataset: the same numbers each time on the same `hardware`.
 
     Confidences are those that are served, calibrated; the loss is the training's. Raises DivergedError for outputs
     that are not finite.
     """
     logits = logits_of(parameters, dataset, spec)
-    losses, correct = _score(logits, dataset, spec)
+    losses, correct, _ = _score(logits, dataset, spec)
     temperature = confidence.temperature if confidence else 1.0
     probabilities = np.asarray(calibrated_probabilities(jnp.asarray(logits), temperature, spec=spec))  # [N, C]
     matrix = confusion_matrix(dataset.labels, probabilities.argmax(axis=1))
@@ -52,12 +52,10 @@ def evaluate(
 
 def mean_scores(parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec) -> MeanScores:
     """The means that the spec's metrics ask for. Raises DivergedError for outputs that are not finite."""
-    logits = logits_of(parameters, dataset, spec)
-    losses, correct = _score(logits, dataset, spec)
+    losses, correct, ranks = _score(logits_of(parameters, dataset, spec), dataset, spec)
     scores = MeanScores(float(losses.mean()), float(correct.mean()))
     if k := top_k(spec):
-        ranks = label_ranks(jnp.asarray(logits), jnp.asarray(dataset.labels), network=spec.network)
-        scores = scores._replace(top_k=float((np.asarray(ranks) < k).mean()))
+        scores = scores._replace(top_k=float((ranks < k).mean()))
     if "per_class_accuracy" in spec.metrics:
         of_class = [correct[dataset.labels == digit] for digit in range(CLASSES)]
         scores = scores._replace(per_class=tuple(float(c.mean()) if len(c) else None for c in of_class))
@@ -119,14 +117,21 @@ def _batched_logits(parameters: net.NetworkParameters, batches: Array, *, networ
 
 def _score(
     logits: NDArray[np.float32], dataset: Dataset, spec: TrainSpec
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Loss and correctness of each example, [N] each; the loss as float64, so that its mean does not round."""
-    on_device, labels = jnp.asarray(logits), jnp.asarray(dataset.labels)
-    losses = loss_per_example(on_device, labels, loss=spec.loss, network=spec.network)
-    if not bool(jnp.isfinite(losses).all()):
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int32]]:
+    """Loss, correctness and label's rank of each example, [N] each; the loss as float64: its mean must not round."""
+    losses, correct, ranks = jax.device_get(_scored(logits, dataset.labels, loss=spec.loss, network=spec.network))
+    if not np.isfinite(losses).all():
         raise DivergedError("the network's outputs are not finite; try a smaller learning rate")
-    correct = correct_per_example(on_device, labels, network=spec.network)
-    return np.asarray(losses, np.float64), np.asarray(correct)
+    return losses.astype(np.float64), correct, ranks
+
+
+@partial(jax.jit, static_argnames=("loss", "network"))
+def _scored(logits: Array, labels: Array, *, loss: Loss, network: tuple[Layer, ...]) -> tuple[Array, Array, Array]:
+    return (
+        loss_per_example(logits, labels, loss=loss, network=network),
+        correct_per_example(logits, labels, network=network),
+        label_ranks(logits, labels, network=network),
+    )
 
 
 def _hardest(losses: NDArray[np.float64], probabilities: NDArray[np.float32], dataset: Dataset) -> list[HardImage]:
