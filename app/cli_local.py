@@ -74,7 +74,7 @@ def _saved(checkpoint: Path | None, spec: TrainSpec) -> SavedTraining | None:
         return None
     except CheckpointError as error:
         raise CheckpointError(f"--checkpoint: {checkpoint}: {error}; give another file, or delete it") from None
-    _console.print(f"{checkpoint}: going on in epoch {saved.journal.epoch}", soft_wrap=True)
+    _console.print(f"{checkpoint}: going on {saved.journal.place}", soft_wrap=True)
     return saved
 
 

@@ -175,7 +175,7 @@ def _saved(data: bytes | None, spec: TrainSpec) -> tuple[SavedTraining | None, s
     except CheckpointError as error:
         _log.warning("started over: %s", error)
         return None, f"started over: {error}"
-    return saved, f"taken up again in epoch {saved.journal.epoch}"
+    return saved, f"taken up again {saved.journal.place}"
 
 
 if __name__ == "__main__":

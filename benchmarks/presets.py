@@ -14,6 +14,7 @@ import jax
 from recognition import prepare
 
 from app.settings import Settings
+from model.compilation import configure_jax
 from model.data import Dataset, load_mnist
 from model.evaluate import mean_scores
 from model.presets import PRESETS
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="the seed of the first")
     parser.add_argument("--drawings", type=Path, help="an .npz file of digits drawn with a pen, to be recognised too")
     arguments = parser.parse_args()
+    configure_jax(Settings().cache_dir)
     mnist = load_mnist(Settings().cache_dir)
     spec = PRESETS[arguments.preset].spec
     judges = {"MNIST's test set": mnist.test}

@@ -1,4 +1,4 @@
-"""What is decided after an epoch, on the host: whether training has stopped improving."""
+"""What is decided after an epoch, on the host: when to stop, and how far to lower the learning rate."""
 
 from pydantic import BaseModel
 

@@ -201,6 +201,7 @@ def _max_forward(x: Array, side: int) -> tuple[Array, tuple[Array, Array]]:
         place = jnp.where(other > largest, jnp.int8(number), place)
         largest = jnp.maximum(largest, other)
     largest, place = lax.optimization_barrier((largest, place))
+    # The input's shape has to be in an array, as all that is kept for the gradient: one without bytes.
     return largest, (place, jnp.zeros((0, *x.shape[1:3])))
 
 

@@ -18,7 +18,7 @@ class Finished(NamedTuple):
 
 
 def finished(parameters: net.NetworkParameters, spec: TrainSpec, mnist: Mnist) -> Finished:
-    """The same parameters and spec give the same bytes on the same kind of device.
+    """The same parameters and spec give the same bytes on the same `hardware`.
 
     Raises DivergedError for outputs that are not finite.
     """

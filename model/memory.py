@@ -28,7 +28,7 @@ def check_fits(compiled: jax.stages.Compiled, spec: TrainSpec) -> None:
 
 @contextmanager
 def advised_on_memory(spec: TrainSpec) -> Iterator[None]:
-    """Raises NotEnoughMemoryError for what a device raises that runs out of memory in the middle of the training."""
+    """Turns a device's error of running out of memory, in the middle of the training, into a NotEnoughMemoryError."""
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:

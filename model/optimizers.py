@@ -197,8 +197,8 @@ def _power(base: float, exponent: Array) -> Array:
     return jnp.power(jnp.float32(base), exponent.astype(jnp.float32))
 
 
-def rates_at(optimizer: Optimizer, steps: NDArray[np.integer], *, of: int, epochs: int = 1) -> NDArray[np.float32]:
-    """[L] float32: the learning rates of these steps, counted from 0, of a run of so many steps and epochs.
+def rates_at(optimizer: Optimizer, steps: NDArray[np.integer], *, of: int, epochs: int = 1) -> NDArray[np.float64]:
+    """[L]: the learning rates of these steps, counted from 0, of a run of so many steps and epochs.
 
     A warm-up goes in a line from 0; the schedule takes the steps behind it.
     """
@@ -206,11 +206,11 @@ def rates_at(optimizer: Optimizer, steps: NDArray[np.integer], *, of: int, epoch
     if isinstance(schedule, OneCycle):
         return _one_cycle(schedule, steps, of)
     if not isinstance(schedule, _Warmed):
-        return np.full(steps.shape, schedule, np.float32)
+        return np.full(steps.shape, schedule, np.float64)
     warmup = min(schedule.warmup_steps, of)
     rise = steps / max(schedule.warmup_steps, 1)
     shares = _shares(schedule, np.maximum(steps - warmup, 0), of - warmup, of / epochs)
-    return (_first_rate(schedule) * np.where(steps < warmup, rise, shares)).astype(np.float32)
+    return _first_rate(schedule) * np.where(steps < warmup, rise, shares)
 
 
 _Warmed = Constant | StepDecay | ExponentialDecay | CosineDecay
@@ -239,7 +239,7 @@ def _cosine(progress: NDArray[Any]) -> NDArray[np.float64]:
     return 0.5 * (1.0 + np.cos(np.pi * progress))
 
 
-def _one_cycle(schedule: OneCycle, step: NDArray[np.integer], steps: int) -> NDArray[np.float32]:
+def _one_cycle(schedule: OneCycle, step: NDArray[np.integer], steps: int) -> NDArray[np.float64]:
     """PyTorch's OneCycleLR: the peak is at step pct_start · steps - 1, the end at the last step."""
     peak_step = schedule.pct_start * steps - 1
     peak = schedule.max_learning_rate
@@ -247,4 +247,4 @@ def _one_cycle(schedule: OneCycle, step: NDArray[np.integer], steps: int) -> NDA
     last = first / schedule.final_div_factor
     rising = peak + (first - peak) * _cosine(step / max(peak_step, 1e-9))
     falling = last + (peak - last) * _cosine((step - peak_step) / (steps - 1 - peak_step))
-    return np.where(step < peak_step, rising, falling).astype(np.float32)
+    return np.where(step < peak_step, rising, falling)

@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from model.network import parameter_count
-from model.spec import TrainSpec
+from model.spec import TrainSpec, keeps_best
 from model.spec_layers import layer_shapes
 
 CHUNK_SECONDS = 0.25
@@ -90,6 +90,6 @@ def estimate_memory_bytes(spec: TrainSpec, examples: int) -> int:
     """
     shapes = list(layer_shapes(spec.network))
     outputs = sum(math.prod(shape.output_shape) for shape in shapes) * spec.batch_size
-    copies = 5 + (spec.ema_momentum is not None) + (spec.early_stopping is not None)
+    copies = 5 + (spec.ema_momentum is not None) + keeps_best(spec)
     data_bytes = examples * (math.prod(shapes[0].input_shape) + 1)
     return data_bytes + 4 * (copies * parameter_count(spec.network) + 2 * outputs)

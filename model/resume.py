@@ -11,9 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from model.callbacks import Patience
 from model.checkpoint import CheckpointError, DamagedError, check, metadata_of
+from model.devices import hardware
 from model.network import NetworkParameters
 from model.reports import EpochReport
-from model.spec import TrainSpec
+from model.spec import TrainSpec, keeps_best
 from model.step import Totals, TrainState, initial_state, weights
 
 _DIGEST_BYTES = 32  # of the SHA-256 that stands before the rest
@@ -32,6 +33,15 @@ class Journal(BaseModel):
     lowered_rate: float | None = None
     stopping: Patience = Patience()
     plateau: Patience = Patience()
+    hardware: str | None = None  # that it began on
+
+    @property
+    def place(self) -> str:
+        """Where the training is, for its user, who expects the same bits."""
+        place = f"in epoch {self.epoch}"
+        if self.hardware in (None, hardware()):
+            return place
+        return f"{place}, on {hardware()} after {self.hardware}, so that it may round otherwise"
 
 
 class SavedTraining(NamedTuple):
@@ -75,10 +85,6 @@ def _restore(journal: Journal, spec: TrainSpec, arrays: dict[str, NDArray[Any]])
     check(arrays, _named(skeleton))
     _, structure = jax.tree.flatten(skeleton)
     return SavedTraining(journal, *jax.tree.unflatten(structure, [arrays[name] for name in _named(skeleton)]))
-
-
-def keeps_best(spec: TrainSpec) -> bool:
-    return spec.early_stopping is not None and spec.early_stopping.restore_best_weights
 
 
 def _named(tree: Any) -> dict[str, Any]:

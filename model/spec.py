@@ -214,3 +214,8 @@ def top_k(spec: TrainSpec) -> int | None:
         if metric_name(metric) == "top_k_categorical_accuracy":
             return metric.k if isinstance(metric, TopK) else TopK().k
     return None
+
+
+def keeps_best(spec: TrainSpec) -> bool:
+    """Whether the best epoch's weights are kept until the training ends."""
+    return spec.early_stopping is not None and spec.early_stopping.restore_best_weights

@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from model import network as net
 from model.callbacks import reduced, stops, watch
 from model.data import Dataset, split
-from model.devices import all_devices, replicated
+from model.devices import all_devices, hardware, replicated
 from model.evaluate import mean_scores
 from model.losses import DivergedError
 from model.memory import advised_on_memory, check_fits
 from model.optimizers import rates_at
 from model.plan import Plan, plan_epoch
 from model.reports import Checkpoint, EpochReport, FitResult, Report, StepReport
-from model.resume import Journal, SavedTraining, keeps_best, to_bytes
+from model.resume import Journal, SavedTraining, to_bytes
 from model.scores import MeanScores
-from model.spec import TrainSpec
+from model.spec import TrainSpec, keeps_best
 from model.step import (
     ChunkInputs,
     Totals,
@@ -59,8 +59,8 @@ def fit(
     dataset: the training images; the spec's validation split is held out of them. Every checkpoint_seconds, or as much
     more seldom as keeps their cost to CHECKPOINT_SHARE, a Checkpoint comes between; `resume.from_bytes` makes of it
     the `saved` with which another fit goes on to the same bits. Closing the generator stops the training after the
-    chunk in flight; so does setting `stop`, with a last Checkpoint and no result. The same spec on devices of the same
-    kind gives the same bits, on a GPU if `configure_jax` was called.
+    chunk in flight; so does setting `stop`, with a last Checkpoint and no result. The same spec on the same `hardware`
+    gives the same bits, on a GPU if `configure_jax` was called.
     Raises DivergedError when the loss is no longer finite, and NotEnoughMemoryError, before the first step if it can.
     """
     with advised_on_memory(spec):
@@ -85,7 +85,8 @@ class _Training:
         self.spec, self.mesh, self.examples = spec, all_devices(), len(dataset)
         self.images, self.labels = self._on_devices((dataset.images, dataset.labels))
         plan = plan_epoch(spec, self.examples, backend=jax.default_backend())
-        self.journal = saved.journal.model_copy(deep=True) if saved else Journal(chunk_steps=plan.chunk_steps)
+        begun = Journal(chunk_steps=plan.chunk_steps, hardware=hardware())
+        self.journal = saved.journal.model_copy(deep=True) if saved else begun
         self.plan = plan._replace(chunk_steps=self.journal.chunk_steps)
         init_key, self.train_key = jax.random.split(jax.random.key(spec.seed))
         self.state: TrainState = self._on_devices(saved.state if saved else initial_state(init_key, spec))
@@ -129,13 +130,13 @@ class _Training:
         in_epoch = np.asarray(chunk, np.int32)
         steps = self._steps_before() + in_epoch
         momenta = np.where(steps == 0, 0.0, self.spec.ema_momentum or 0.0).astype(np.float32)
-        inputs = ChunkInputs(order[in_epoch], in_epoch, self._rates(steps), momenta)
+        inputs = ChunkInputs(order[in_epoch], in_epoch, self._rates(steps).astype(np.float32), momenta)
         return jax.device_put(inputs, input_shardings(self.mesh))
 
-    def _rates(self, steps: NDArray[np.int32]) -> NDArray[np.float32]:
+    def _rates(self, steps: NDArray[np.int32]) -> NDArray[np.float64]:
         """The learning rates of these steps of the run."""
         if (lowered := self.journal.lowered_rate) is not None:
-            return np.full(steps.shape, lowered, np.float32)
+            return np.full(steps.shape, lowered, np.float64)
         epochs = self.spec.epochs
         return rates_at(self.spec.optimizer, steps, of=self.plan.steps * epochs, epochs=epochs)
 
@@ -261,6 +262,7 @@ class _Pace:
 
     def __init__(self, plan: Plan, epochs: int) -> None:
         self.epochs, self.steps = epochs, plan.steps * epochs
+        self.lap_started = time.perf_counter()
         self.measured_from: tuple[float, int] | None = None  # after the first chunk, whose time is compilation's
 
     def start_lap(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -103,6 +104,13 @@ def test_a_damaged_checkpoint_or_another_specs_is_refused(whole: list[Report]) -
             resume(cut, EVERYTHING)
     with pytest.raises(CheckpointError, match="of another spec"):
         resume(data, EVERYTHING.model_copy(update={"seed": 1}))
+
+
+def test_going_on_where_sums_may_round_otherwise_is_said(whole: list[Report], monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = resume(checkpoints_of(whole)[0], EVERYTHING).journal
+    assert journal.place == "in epoch 1"
+    monkeypatch.setattr("model.resume.hardware", lambda: "1 × NVIDIA H100")
+    assert re.fullmatch(r"in epoch 1, on 1 × NVIDIA H100 after 1 × cpu of \d+ cores, so that .*", journal.place)
 
 
 def test_without_the_wish_for_checkpoints_none_are_made(images: Dataset) -> None:
