@@ -10,7 +10,7 @@
 The network is preset `quick`'s, trained by a service that is started for it; the peers load its parameters into
 PyTorch. One server runs at a time, on loopback, on the cores that wrk uses too. In each round every server is started,
 asked about every drawing, and loaded over 1, 8 and 64 connections with PNG files and with raw pixels.
-On two cores a round of all takes about 10 minutes with --seconds 10; the peers take 6 GB of disk.
+On two cores a round of all takes about 14 minutes with --seconds 10; the peers take 6 GB of disk.
 """
 
 import argparse

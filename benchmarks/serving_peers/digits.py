@@ -17,6 +17,8 @@ from model.drawing import from_image, from_pixels
 
 PORT = int(os.environ.get("PEER_PORT", "0"))
 PARAMETERS = Path(os.environ.get("PEER_PARAMETERS", ""))
+BATCH = 64  # of the peers that batch; as many as Inkling's default
+BATCH_WAIT_SECONDS = 0.002  # where a peer asks how long an incomplete batch waits
 
 Answer = dict[str, Any]  # as Inkling's: {"digit": 7, "confidence": 0.99, "probabilities": [10 numbers]}
 

@@ -1,13 +1,14 @@
-"""LitServe, as its documentation serves images: base64 in JSON."""
+"""LitServe, as its documentation serves images: base64 in JSON. With the argument `batching`, in batches."""
 
 import base64
+import sys
 from typing import Any
 
 import litserve as ls
 import numpy as np
 
 from model.drawing import from_image, from_pixels
-from serving_peers.digits import PORT, Digits
+from serving_peers.digits import BATCH, BATCH_WAIT_SECONDS, PORT, Digits
 
 
 class DigitsAPI(ls.LitAPI):
@@ -26,6 +27,13 @@ class DigitsAPI(ls.LitAPI):
         return output
 
 
+class BatchingDigitsAPI(DigitsAPI):
+    def predict(self, images: Any) -> Any:
+        return self.digits.of_images(images)
+
+
 if __name__ == "__main__":
-    server = ls.LitServer(DigitsAPI(), accelerator="cpu", workers_per_device=1)
+    batching = sys.argv[1:] == ["batching"]
+    api = BatchingDigitsAPI(max_batch_size=BATCH, batch_timeout=BATCH_WAIT_SECONDS) if batching else DigitsAPI()
+    server = ls.LitServer(api, accelerator="cpu", workers_per_device=1)
     server.run(port=PORT, host="127.0.0.1", num_api_servers=1, log_level="warning", generate_client_file=False)

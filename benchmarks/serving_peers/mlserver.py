@@ -1,4 +1,7 @@
-"""MLServer: `mlserver start FOLDER` with this runtime, over the Open Inference Protocol."""
+"""MLServer: `mlserver start FOLDER` with this runtime, over the Open Inference Protocol.
+
+With the argument `batching`, in batches: it joins the tensors of several requests along their first axis.
+"""
 
 import json
 import sys
@@ -12,7 +15,9 @@ from mlserver.codecs import Base64Codec, NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from model.drawing import from_image, from_pixels
-from serving_peers.digits import PORT, Digits
+from serving_peers.digits import BATCH, BATCH_WAIT_SECONDS, PORT, Digits
+
+BATCHING = {"max_batch_size": BATCH, "max_batch_time": BATCH_WAIT_SECONDS}
 
 
 class DigitsModel(MLModel):
@@ -23,12 +28,11 @@ class DigitsModel(MLModel):
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         (given,) = payload.inputs
         if given.datatype == "BYTES":
-            (png,) = Base64Codec.decode_input(given)
-            image = from_image(png)
+            images = [from_image(png) for png in Base64Codec.decode_input(given)]
         else:
-            image = from_pixels(NumpyCodec.decode_input(given)[0])
-        (answer,) = self.digits.of_images(image[None])
-        probabilities = np.array([answer["probabilities"]], np.float32)
+            images = [from_pixels(levels) for levels in NumpyCodec.decode_input(given)]
+        answers = self.digits.of_images(np.stack(images))
+        probabilities = np.array([answer["probabilities"] for answer in answers], np.float32)
         return InferenceResponse(
             model_name=self.name, outputs=[NumpyCodec.encode_output(name="probabilities", payload=probabilities)]
         )
@@ -39,8 +43,9 @@ def start() -> None:
     with TemporaryDirectory(prefix="inkling-mlserver-") as folder:
         settings = {"host": "127.0.0.1", "http_port": PORT, "grpc_port": 0, "metrics_port": 0, "parallel_workers": 0}
         model = {"name": "digits", "implementation": "serving_peers.mlserver.DigitsModel"}
+        batching = BATCHING if sys.argv[1:] == ["batching"] else {}
         Path(folder, "settings.json").write_text(json.dumps({**settings, "debug": False}))
-        Path(folder, "model-settings.json").write_text(json.dumps(model))
+        Path(folder, "model-settings.json").write_text(json.dumps({**model, **batching}))
         sys.argv = ["mlserver", "start", folder]
         main()
 

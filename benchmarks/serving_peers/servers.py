@@ -4,7 +4,7 @@ import base64
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -72,8 +72,18 @@ def _ask_litserve(drawing: Drawing, body: Body) -> Ask:
     return _json("/predict", {"png": _base64(drawing)} if body == "png" else {"pixels": drawing.pixels})
 
 
+def _bentoml(service: str) -> tuple[str, ...]:
+    return ("bentoml", "serve", f"serving_peers.bentoml:{service}", "--host", "127.0.0.1", "--port", "{port}")
+
+
 def _ask_bentoml(drawing: Drawing, body: Body) -> Ask:
     return _json("/png", {"png": _base64(drawing)}) if body == "png" else _json("/pixels", {"pixels": drawing.pixels})
+
+
+def _ask_batching_bentoml(drawing: Drawing, body: Body) -> Ask:
+    if body == "png":
+        return _json("/png", {"pngs": [_base64(drawing)]})
+    return _json("/pixels", {"pixels": [drawing.pixels]})
 
 
 def _ask_mlserver(drawing: Drawing, body: Body) -> Ask:
@@ -94,6 +104,10 @@ def _digit_of_mlserver(answer: Any) -> int:
 
 def _digit(answer: Any) -> int:
     return int(answer["digit"])
+
+
+def _digit_of_first(answer: Any) -> int:
+    return _digit(answer[0])
 
 
 def _digit_of_gradio(answer: Any) -> int:
@@ -134,7 +148,7 @@ SERVERS = {
     ),
     "bentoml": Server(
         title="BentoML",
-        command=("bentoml", "serve", "serving_peers.bentoml:DigitsService", "--host", "127.0.0.1", "--port", "{port}"),
+        command=_bentoml("DigitsService"),
         ask=_ask_bentoml,
         digit=_digit,
         packages=("bentoml", "uvicorn", "torch", "pillow"),
@@ -155,5 +169,20 @@ SERVERS = {
         digit=_digit_of_gradio,
         packages=("gradio", "fastapi", "uvicorn", "torch", "pillow"),
         python="gradio",
+    ),
+}
+SERVERS |= {
+    "litserve-batching": replace(
+        SERVERS["litserve"], title="LitServe, batching", command=("serving_peers.litserve", "batching")
+    ),
+    "bentoml-batching": replace(
+        SERVERS["bentoml"],
+        title="BentoML, batching",
+        command=_bentoml("BatchingDigitsService"),
+        ask=_ask_batching_bentoml,
+        digit=_digit_of_first,
+    ),
+    "mlserver-batching": replace(
+        SERVERS["mlserver"], title="MLServer, batching", command=("serving_peers.mlserver", "batching")
     ),
 }
