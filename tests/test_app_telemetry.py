@@ -56,7 +56,8 @@ def test_a_service_sends_spans_and_metrics_to_the_collector_it_is_told(collector
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **EXPORTS_AT_ONCE}
     with serving(tmp_path, "api", **settings) as service:
         assert service.http.get("/train/nothing").status_code == 404
-        wait_for(lambda: "GET /train/{run}" in collector.spans)
+        assert service.http.post("/predict", json={}).status_code == 422
+        wait_for(lambda: {"GET /train/{run}", "POST /predict"} <= {*collector.spans})
         wait_for(lambda: "/v1/metrics" in collector.paths)
 
 
