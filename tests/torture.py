@@ -61,9 +61,10 @@ class Verdict:
     revived: list[str] = field(default_factory=list)  # cancelled, and yet trained on
     torn: list[str] = field(default_factory=list)  # streams with a gap, or with no end or another than the run's
     stale: list[str] = field(default_factory=list)  # API processes that do not answer with the default model
+    surprising: list[str] = field(default_factory=list)  # answers and failures for which no fault is a reason
 
     def findings(self) -> list[str]:
-        return [*self.lost, *self.doubled, *self.differing, *self.revived, *self.torn, *self.stale]
+        return [*self.lost, *self.doubled, *self.differing, *self.revived, *self.torn, *self.stale, *self.surprising]
 
 
 class Outcome(NamedTuple):
@@ -184,19 +185,19 @@ def _judge(operator: User, notes: Notes, expected: dict[str, bytes]) -> Outcome:
     of_run: dict[str, list[str]] = {}
     for model in models:
         of_run.setdefault(model["run"], []).append(model["id"])
-    verdict = Verdict()
+    verdict = Verdict(surprising=[*notes.unexpected])
     for run in {**runs, **notes.accepted}:
         _judge_run(run, runs.get(run), of_run.get(run, []), run in notes.cancelled, verdict)
     time.sleep(NEWS_SECONDS / 5)  # the watchers hear of the end a moment later
     for run, said in notes.watched.items():
-        if said != runs[run]["state"]:
-            verdict.torn.append(f"the stream of run {run}, {runs[run]['state']}, says: {said}")
+        if said != (state := runs.get(run, {}).get("state")):
+            verdict.torn.append(f"the stream of run {run}, {state}, says: {said}")
     for model in models:
         response = operator.insist("GET", f"/models/{model['id']}/download")
         if response is None or response.content != expected.get(model["name"]):
             verdict.differing.append(f"model {model['id']} of run {model['run']}: {model['name']}")
-    (default,) = (model["id"] for model in models if "default" in model["aliases"])
-    verdict.stale = operator.who_does_not_answer_with(default)
+    defaults = [model["id"] for model in models if "default" in model["aliases"]]
+    verdict.stale = operator.who_does_not_answer_with(defaults[0]) if len(defaults) == 1 else [f"default: {defaults}"]
     return Outcome(runs, models, verdict)
 
 
@@ -212,6 +213,8 @@ def _judge_run(run: str, found: dict[str, Any] | None, models: list[str], cancel
         verdict.doubled.append(said)
     if (cancelled and state != "cancelled") or (state == "cancelled" and models):
         verdict.revived.append(said)
+    if error and not any(reason in error for reason in BY_DESIGN):
+        verdict.surprising.append(said)
 
 
 def _report(options: Options, notes: Notes, chaos: Chaos, outcome: Outcome, left: list[int], seconds: float) -> str:
@@ -227,22 +230,16 @@ def _report(options: Options, notes: Notes, chaos: Chaos, outcome: Outcome, left
         f"faults       {sum(chaos.counts.values())}: {_counted(chaos.counts)}",
         *(f"SKIPPED      {fault}: {why}" for fault, why in chaos.skipped.items()),
         f"ended        {_counted(states)}; models {len(outcome.models)}",
-        *(f"failed       {count} × {error}{_surprise(error)}" for error, count in failures.most_common()),
+        *(f"failed       {count} × {error}" for error, count in failures.most_common()),
         f"refused      {_counted(notes.refusals)}",
         *(f"             no answer in {PATIENCE_SECONDS:.0f} s: {said}" for said in notes.unanswered[:20]),
-        f"unexpected answers {len(notes.unexpected)}",
-        *(f"             {said}" for said in notes.unexpected[:20]),
         f"lost {len(verdict.lost)}, doubled {len(verdict.doubled)}, differing {len(verdict.differing)},"
         f" revived {len(verdict.revived)}, torn {len(verdict.torn)}, stale {len(verdict.stale)},"
-        f" processes left {len(left)}",
+        f" surprising {len(verdict.surprising)}, processes left {len(left)}",
         *(f"             {said}" for said in verdict.findings()),
         f"seconds      {seconds:.0f}",
     ]
     return "\n".join(lines)
-
-
-def _surprise(error: str) -> str:
-    return "" if any(reason in error for reason in BY_DESIGN) else "  <- NOT BY DESIGN"
 
 
 def _counted(counts: Counter[str]) -> str:
