@@ -31,7 +31,8 @@ from model.reports import EpochReport, FitResult
 from model.spec import TrainSpec
 from model.spec_optimizers import Adam, OneCycle
 from model.step import jitted_chunk, step_config
-from model.train import _Training, fit
+from model.train import fit
+from model.training import Training
 
 CACHE = Path(os.environ.get("INKLING_CACHE_DIR", "~/.cache/inkling")).expanduser()
 AIMS = {"98 %": 0.98, "99 %": 0.99, "99.5 %": 0.995}
@@ -133,10 +134,10 @@ def step_seconds(images: Dataset, laps: int) -> dict[str, list[float]]:
 
 
 def chunk_laps(spec: TrainSpec, images: Dataset, unroll: int, laps: int) -> list[float]:
-    training = _Training(spec, images)
+    training = Training(spec, images)
     chunk = range(training.plan.chunk_steps - training.plan.chunk_steps % unroll)
-    inputs = training._inputs(training._order(jax.random.key(0)), chunk)
-    step_bits = training._on_devices(jax.random.key_data(jax.random.key(1)))
+    inputs = training.inputs(training.order(jax.random.key(0)), chunk)
+    step_bits = training.on_devices(jax.random.key_data(jax.random.key(1)))
     arguments = (training.images, training.labels, inputs, step_bits)
     state = training.state
     run = jitted_chunk(step_config(spec)._replace(unroll=unroll), training.mesh).lower(state, *arguments).compile()

@@ -48,7 +48,8 @@ Training
     callbacks           decisions after an epoch
     step                one mini-batch, and the scan over a chunk of them
     resume              a training in the middle, as bytes
-    train               fit()
+    training            the host's side: data, order, rates, callbacks
+    train               fit(), and when to make a checkpoint
 
 Publishing
     confidence          fits what inference needs beside the parameters

@@ -1,49 +1,18 @@
-"""Training: fit(), a generator of reports, and the host's side of it: data, order, callbacks and checkpoints.
-
-Shapes: B images in a batch, L steps in a chunk, S steps in an epoch.
-"""
+"""Training: fit(), a generator of reports."""
 
 import math
-import operator
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import Array
-from numpy.typing import NDArray
-
-from model import network as net
-from model.callbacks import reduced, stops, watch
 from model.data import Dataset, split
-from model.devices import all_devices, hardware, replicated
-from model.evaluate import mean_scores
-from model.losses import DivergedError
-from model.memory import advised_on_memory, check_fits
-from model.optimizers import rates_at
-from model.plan import Plan, plan_epoch
-from model.reports import Checkpoint, EpochReport, FitResult, Report, StepReport
-from model.resume import Journal, SavedTraining, to_bytes
-from model.scores import MeanScores
-from model.spec import TrainSpec, keeps_best
-from model.step import (
-    ChunkInputs,
-    Totals,
-    TrainState,
-    initial_state,
-    input_shardings,
-    jitted_chunk,
-    step_config,
-    weights,
-)
+from model.memory import advised_on_memory
+from model.reports import Checkpoint, Report
+from model.resume import SavedTraining, to_bytes
+from model.spec import TrainSpec
+from model.training import Training
 
-ADVICE = "try a smaller learning rate"
 CHECKPOINT_SHARE = 0.02  # of the time, at most, that checkpoints may take
-GOOD_SECONDS = 1.0  # between copies of the parameters, kept for the case that a loss is not finite
 
 
 def fit(
@@ -65,7 +34,7 @@ def fit(
     """
     with advised_on_memory(spec):
         examples, validation = split(dataset, spec.validation_split)
-        training = _Training(spec, examples, saved)
+        training = Training(spec, examples, saved)
         checkpoints = _Checkpoints(checkpoint_seconds)
         while not training.finished:
             for report in training.run_epoch():
@@ -78,166 +47,6 @@ def fit(
         yield training.result()
 
 
-class _Training:
-    """A run's data and state on the devices, its one compiled function, and its journal."""
-
-    def __init__(self, spec: TrainSpec, dataset: Dataset, saved: SavedTraining | None = None) -> None:
-        self.spec, self.mesh, self.examples = spec, all_devices(), len(dataset)
-        self.images, self.labels = self._on_devices((dataset.images, dataset.labels))
-        plan = plan_epoch(spec, self.examples, backend=jax.default_backend())
-        begun = Journal(chunk_steps=plan.chunk_steps, hardware=hardware())
-        self.journal = saved.journal.model_copy(deep=True) if saved else begun
-        self.plan = plan._replace(chunk_steps=self.journal.chunk_steps)
-        init_key, self.train_key = jax.random.split(jax.random.key(spec.seed))
-        self.state: TrainState = self._on_devices(saved.state if saved else initial_state(init_key, spec))
-        self.best = saved.best if saved else None
-        self.last_good = _LastGood()
-        self.pace = _Pace(self.plan, spec.epochs)
-        self.compiled: dict[int, jax.stages.Compiled] = {}  # by the steps of a chunk
-
-    def _on_devices(self, tree: Any) -> Any:
-        # From the host: what lies on one device cannot be put on those of other processes.
-        return jax.device_put(jax.device_get(tree), replicated(self.mesh))
-
-    @property
-    def finished(self) -> bool:
-        early = self.spec.early_stopping
-        return self.journal.epoch > self.spec.epochs or bool(early and stops(self.journal.stopping, early))
-
-    def run_epoch(self) -> Iterator[StepReport]:
-        """What is left of the journal's epoch; a report after each chunk."""
-        self.pace.start_lap()
-        order_key, step_key = jax.random.split(jax.random.fold_in(self.train_key, self.journal.epoch))
-        order, step_bits = self._order(order_key), self._on_devices(jax.random.key_data(step_key))
-        for chunk in self.plan.chunks:
-            if chunk.start < self.journal.step:
-                continue
-            if self._steps_before() + chunk.start > 0:
-                self.last_good.remember(self.state)
-            arguments = (self.state, self.images, self.labels, self._inputs(order, chunk), step_bits)
-            self.state, *measured = self._compiled(arguments, len(chunk))(*arguments)
-            totals, good_steps = jax.tree.map(np.ndarray.tolist, jax.device_get(measured))
-            yield self._record(chunk, totals, good_steps)
-
-    def _order(self, key: Array) -> NDArray[np.int32]:
-        """[S, B], B a multiple of the devices: every example's index once, in random order, then -1."""
-        order = np.full(self.plan.steps * self.spec.batch_size, -1, np.int32)
-        order[: self.examples] = _permutation(key, self.examples)
-        batches = order.reshape(self.plan.steps, self.spec.batch_size)
-        return np.pad(batches, ((0, 0), (0, -self.spec.batch_size % self.mesh.size)), constant_values=-1)
-
-    def _inputs(self, order: NDArray[np.int32], chunk: range) -> ChunkInputs:
-        in_epoch = np.asarray(chunk, np.int32)
-        steps = self._steps_before() + in_epoch
-        momenta = np.where(steps == 0, 0.0, self.spec.ema_momentum or 0.0).astype(np.float32)
-        inputs = ChunkInputs(order[in_epoch], in_epoch, self._rates(steps).astype(np.float32), momenta)
-        return jax.device_put(inputs, input_shardings(self.mesh))
-
-    def _rates(self, steps: NDArray[np.int32]) -> NDArray[np.float64]:
-        """The learning rates of these steps of the run."""
-        if (lowered := self.journal.lowered_rate) is not None:
-            return np.full(steps.shape, lowered, np.float64)
-        epochs = self.spec.epochs
-        return rates_at(self.spec.optimizer, steps, of=self.plan.steps * epochs, epochs=epochs)
-
-    def _steps_before(self) -> int:
-        """Steps of the run before the journal's epoch."""
-        return (self.journal.epoch - 1) * self.plan.steps
-
-    def _compiled(self, arguments: tuple[Any, ...], steps: int) -> jax.stages.Compiled:
-        if steps not in self.compiled:
-            self.compiled[steps] = jitted_chunk(step_config(self.spec), self.mesh).lower(*arguments).compile()
-            if len(self.compiled) == 1:  # an epoch's last chunk, which is shorter, needs no more
-                check_fits(self.compiled[steps], self.spec)
-        return self.compiled[steps]
-
-    def _record(self, chunk: range, totals: Totals, good_steps: int) -> StepReport:
-        journal = self.journal
-        if good_steps > 0:
-            self.last_good.confirm()
-        if good_steps < len(chunk):
-            where = f"in epoch {journal.epoch}, at step {self._steps_before() + chunk.start + good_steps + 1}"
-            raise DivergedError(f"the loss became {totals.loss} {where}; {ADVICE}", self.last_good.weights)
-        journal.step = chunk.stop
-        journal.totals = jax.tree.map(operator.add, journal.totals, totals) if journal.totals else totals
-        journal.seconds += (seconds := self.pace.lap())
-        return self.pace.report(journal.epoch, self._steps_before() + chunk.stop, totals, seconds)
-
-    def end_epoch(self, validation: Dataset | None) -> EpochReport:
-        """Scores the held-out images, and lets the callbacks decide."""
-        journal, spec = self.journal, self.spec
-        scores = self._validate(validation) if validation else None
-        rate = float(self._rates(np.array([self._steps_before() + self.plan.steps - 1]))[0])
-        report = _epoch_report(journal, scores, rate, journal.seconds + self.pace.lap())
-        journal.history.append(report)
-        if stopping := spec.early_stopping:
-            journal.stopping = watch(journal.stopping, report, stopping)
-            if keeps_best(spec) and journal.stopping.best_epoch == report.epoch:
-                self.best = self.weights()
-        if plateau := spec.reduce_lr_on_plateau:
-            journal.plateau, lowered = reduced(journal.plateau, report, plateau, rate)
-            journal.lowered_rate = lowered
-        journal.epoch, journal.step, journal.totals, journal.seconds = journal.epoch + 1, 0, None, 0.0
-        return report
-
-    def _validate(self, validation: Dataset) -> MeanScores:
-        try:
-            return mean_scores(self.weights(), validation, self.spec)
-        except DivergedError as error:
-            where = f"after epoch {self.journal.epoch}, at step {self._steps_before() + self.plan.steps}"
-            raise DivergedError(f"{where}, {error}", self.last_good.weights) from None
-
-    def weights(self) -> net.NetworkParameters:
-        """What would be published now, as NumPy arrays."""
-        return _copy(weights(self.state))
-
-    def saved(self) -> SavedTraining:
-        return SavedTraining(self.journal, self.state, self.best)
-
-    def result(self) -> FitResult:
-        """The last epoch's weights, or the best one's, with their scores."""
-        parameters, history = self.weights(), self.journal.history
-        if not _finite(parameters):
-            raise DivergedError(f"a parameter is not finite after the last step; {ADVICE}", self.last_good.weights)
-        if self.best is None:
-            return FitResult(parameters, history[-1].validation)
-        best_epoch = self.journal.stopping.best_epoch
-        assert best_epoch is not None, "the best weights are those of an epoch"
-        return FitResult(self.best, history[best_epoch - 1].validation)
-
-
-@partial(jax.jit, static_argnames="examples")
-def _permutation(key: Array, examples: int) -> Array:
-    return jax.random.permutation(key, examples)
-
-
-@jax.jit
-def _finite(tree: Any) -> Array:
-    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
-
-
-def _copy(tree: Any) -> Any:
-    """Not a view, which would keep the next step from taking the state's buffers over."""
-    return jax.tree.map(np.array, tree)
-
-
-class _LastGood:
-    """The newest weights that were finite and gave finite losses, for a training that leaves the finite numbers."""
-
-    def __init__(self) -> None:
-        self.weights: net.NetworkParameters | None = None
-        self._candidate: net.NetworkParameters | None = None
-        self._copied_at = -math.inf
-
-    def remember(self, state: TrainState) -> None:
-        if time.monotonic() - self._copied_at >= GOOD_SECONDS and _finite(now := weights(state)):
-            self._candidate, self._copied_at = _copy(now), time.monotonic()
-
-    def confirm(self) -> None:
-        """After a step whose loss was finite: finite weights alone may give outputs that are not."""
-        self.weights = self._candidate
-
-
 class _Checkpoints:
     """When to make a checkpoint: in step with the clock, and seldom enough to cost next to nothing."""
 
@@ -245,7 +54,7 @@ class _Checkpoints:
         self._seconds = seconds
         self._due = time.monotonic() + seconds
 
-    def when_due(self, training: _Training) -> Iterator[Checkpoint]:
+    def when_due(self, training: Training) -> Iterator[Checkpoint]:
         """The yield takes as long as the caller takes to store the checkpoint, and counts as its cost."""
         if (started := time.monotonic()) < self._due:
             return
@@ -253,64 +62,5 @@ class _Checkpoints:
         ended = time.monotonic()
         self._due = ended + max(self._seconds, (ended - started) / CHECKPOINT_SHARE)
 
-    def of(self, training: _Training) -> Checkpoint:
+    def of(self, training: Training) -> Checkpoint:
         return Checkpoint(to_bytes(training.saved(), training.spec))
-
-
-class _Pace:
-    """Measures, and tells how far the training is."""
-
-    def __init__(self, plan: Plan, epochs: int) -> None:
-        self.epochs, self.steps = epochs, plan.steps * epochs
-        self.lap_started = time.perf_counter()
-        self.measured_from: tuple[float, int] | None = None  # after the first chunk, whose time is compilation's
-
-    def start_lap(self) -> None:
-        self.lap_started = time.perf_counter()
-
-    def lap(self) -> float:
-        """Seconds since the last lap ended."""
-        started, self.lap_started = self.lap_started, time.perf_counter()
-        return self.lap_started - started
-
-    def report(self, epoch: int, step: int, totals: Totals, seconds: float) -> StepReport:
-        speed = None if self.measured_from is None else totals.examples / seconds
-        return StepReport(
-            epoch=epoch,
-            epochs=self.epochs,
-            step=step,
-            steps=self.steps,
-            loss=totals.loss / totals.examples,
-            accuracy=totals.correct / totals.examples,
-            images_per_second=speed,
-            seconds_left=self._seconds_left(step),
-        )
-
-    def _seconds_left(self, step: int) -> float | None:
-        if self.measured_from is None:
-            self.measured_from = (time.perf_counter(), step)
-            return None
-        since, first = self.measured_from
-        return (time.perf_counter() - since) / (step - first) * (self.steps - step)
-
-
-def _epoch_report(journal: Journal, scores: MeanScores | None, rate: float, seconds: float) -> EpochReport:
-    totals = journal.totals
-    assert totals is not None, "an epoch has at least one chunk"
-    per_class = totals.class_correct and [
-        correct / examples if examples else None
-        for correct, examples in zip(totals.class_correct, totals.class_examples, strict=True)
-    ]
-    return EpochReport(
-        epoch=journal.epoch,
-        loss=totals.loss / totals.examples,
-        accuracy=totals.correct / totals.examples,
-        top_k_accuracy=None if totals.top_k is None else totals.top_k / totals.examples,
-        per_class_accuracy=per_class,
-        validation_loss=scores and scores.loss,
-        validation_accuracy=scores and scores.accuracy,
-        validation_top_k_accuracy=scores and scores.top_k,
-        validation_per_class_accuracy=scores and scores.per_class,
-        learning_rate=rate,
-        seconds=seconds,
-    )

@@ -125,7 +125,7 @@ def test_a_training_that_diverges_keeps_the_last_parameters_that_were_finite(
     images: Dataset, monkeypatch: pytest.MonkeyPatch, chunk_seconds: float
 ) -> None:
     monkeypatch.setattr("model.plan.CHUNK_SECONDS", chunk_seconds)
-    monkeypatch.setattr("model.train.GOOD_SECONDS", 0.0)
+    monkeypatch.setattr("model.training.GOOD_SECONDS", 0.0)
     network = [FLATTEN, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
     schedule = {"type": "step_decay", "initial_learning_rate": 1e-3, "drop": 0.5}
     settings = spec(network=network, loss="mean_squared_error", optimizer={"type": "sgd", "learning_rate": schedule})
@@ -134,7 +134,7 @@ def test_a_training_that_diverges_keeps_the_last_parameters_that_were_finite(
     def rates(optimizer: Optimizer, at: np.ndarray, **named: Any) -> np.ndarray:
         return np.where(at < steps, 1e-3, 1e8).astype(np.float32)
 
-    monkeypatch.setattr("model.train.rates_at", rates)
+    monkeypatch.setattr("model.training.rates_at", rates)
     with pytest.raises(DivergedError, match=r"in epoch 2, at step 1[4-7];") as caught:
         list(fit(settings, images))
     assert caught.value.last_good is not None
@@ -187,7 +187,7 @@ def test_what_diverges_unseen_in_an_epochs_last_step_is_told_with_its_place(
     def rates(optimizer: Optimizer, at: np.ndarray, **named: Any) -> np.ndarray:
         return np.where(at % steps < steps - 1, 1e-3, 1e38).astype(np.float32)
 
-    monkeypatch.setattr("model.train.rates_at", rates)
+    monkeypatch.setattr("model.training.rates_at", rates)
     network = [FLATTEN, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
     settings = spec(network=network, loss="mean_squared_error", optimizer={"type": "sgd"}, validation_split=0.2)
     with pytest.raises(DivergedError, match="after epoch 1, at step 9, the network's outputs are not finite"):

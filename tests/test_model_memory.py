@@ -17,7 +17,8 @@ from model.memory import NotEnoughMemoryError, check_fits, free_bytes
 from model.plan import estimate_memory_bytes
 from model.presets import PRESETS
 from model.spec import TrainSpec
-from model.train import _Training, fit
+from model.train import fit
+from model.training import Training
 from tests.trainings import small_spec
 
 
@@ -71,7 +72,7 @@ def test_a_device_that_runs_out_of_memory_in_the_middle_is_told_of_with_advice(m
     def exhausted(*given: Any) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.")
 
-    monkeypatch.setattr("model.train._Training.end_epoch", exhausted)
+    monkeypatch.setattr("model.training.Training.end_epoch", exhausted)
     with pytest.raises(NotEnoughMemoryError, match=r"allocating 7 bytes\., and .* free; try a batch_size below 100"):
         list(fit(small_spec(), noise(100)))
 
@@ -86,10 +87,10 @@ def test_a_device_without_a_limit_has_no_free_memory_to_tell(monkeypatch: pytest
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_estimate_is_within_a_small_factor_of_what_xla_lays_out(preset: str) -> None:
     spec = PRESETS[preset].spec.model_copy(update={"validation_split": 0.0, "early_stopping": None})
-    training = _Training(spec, noise(2 * spec.batch_size))
-    order = training._order(jax.random.key(0))
+    training = Training(spec, noise(2 * spec.batch_size))
+    order = training.order(jax.random.key(0))
     key = jax.random.key_data(jax.random.key(1))
-    arguments = (training.state, training.images, training.labels, training._inputs(order, range(2)), key)
-    analysis = training._compiled(arguments, 2).memory_analysis()
+    arguments = (training.state, training.images, training.labels, training.inputs(order, range(2)), key)
+    analysis = training.compiled(arguments, 2).memory_analysis()
     actual = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
     assert 0.5 < estimate_memory_bytes(spec, 2 * spec.batch_size) / actual < 2.0

@@ -18,7 +18,8 @@ from model.reports import EpochReport, FitResult, Report, StepReport
 from model.spec import TrainSpec
 from model.spec_optimizers import CosineDecay, OneCycle
 from model.step import train_step
-from model.train import _Training, fit
+from model.train import fit
+from model.training import Training
 from tests.trainings import FLATTEN, SMALL
 from tests.trainings import small_spec as spec
 
@@ -33,13 +34,13 @@ def assert_same_bits(one: net.NetworkParameters, other: net.NetworkParameters) -
 
 
 def test_an_epochs_order_has_every_example_once_and_padding_behind_it(images: Dataset) -> None:
-    training = _Training(spec(), images)
-    order = training._order(jax.random.key(0))
+    training = Training(spec(), images)
+    order = training.order(jax.random.key(0))
     assert order.shape == (11, 100)
     assert sorted(order.ravel()) == [-1] * 50 + list(range(1050))
     assert (order[:10] >= 0).all()
     assert (order[10, 50:] == -1).all()
-    assert (order != training._order(jax.random.key(1))).any()
+    assert (order != training.order(jax.random.key(1))).any()
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 100, 128, 10_000])
@@ -68,12 +69,12 @@ def test_reports_come_in_order_and_add_up(images: Dataset) -> None:
 
 def test_a_scan_equals_a_plain_loop_over_optax(images: Dataset) -> None:
     settings = spec(epochs=1, optimizer={"type": "sgd", "learning_rate": 0.1, "momentum": 0.9})
-    training = _Training(settings, images)
+    training = Training(settings, images)
     parameters = jax.tree.map(jnp.copy, training.state.parameters)
     optimizer = optax.sgd(0.1, momentum=0.9)
     state = optimizer.init(parameters)
     key, _ = jax.random.split(jax.random.fold_in(training.train_key, 1))
-    order = training._order(key)
+    order = training.order(key)
 
     def loss(parameters: net.NetworkParameters, batch: np.ndarray) -> jax.Array:
         logits = net.apply(parameters, images.images[batch], network=settings.network)
