@@ -12,8 +12,9 @@ import { offer } from "./model-choice.js";
 export class Comparison {
   #asked = 0;
 
-  /** @param {HTMLElement} root */
+  /** @param {HTMLDetailsElement} root */
   constructor(root) {
+    this.root = root;
     this.message = find(root, ".message", HTMLElement);
     this.place = find(root, ".comparison", HTMLElement);
     this.choices = [...root.querySelectorAll("select")];
@@ -21,6 +22,11 @@ export class Comparison {
       event.preventDefault();
       this.#compare();
     });
+  }
+
+  /** The ids of those that are to be compared. */
+  get chosen() {
+    return this.root.open ? this.choices.map(({ value }) => value) : [];
   }
 
   /** @param {Model[]} models */

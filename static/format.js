@@ -9,7 +9,7 @@ const HARD_SPACE = "\u00a0";
 const wholes = new Intl.NumberFormat("en");
 const threeDigits = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 const shorts = new Intl.NumberFormat("en", { maximumFractionDigits: 2, notation: "compact", signDisplay: "negative" });
-const dates = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
+const dates = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const ordinals = new Intl.PluralRules("en", { type: "ordinal" });
 const distances = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
@@ -73,6 +73,16 @@ export const secondsBetween = (start, end) => Math.max(0, (Date.parse(end) - Dat
 /** @param {string} moment  ISO 8601 */
 export const date = (moment) => dates.format(new Date(moment));
 
+/**
+ * What tells several apart: where titles are the same, their dates.
+ * @template {{created_at: string}} T @param {T[]} things @param {(thing: T) => string} titleOf @returns {string[]}
+ */
+export function titles(things, titleOf) {
+  const all = things.map(titleOf);
+  const isAlone = (/** @type {string} */ title) => all.indexOf(title) === all.lastIndexOf(title);
+  return things.map((thing, index) => (isAlone(all[index]) ? all[index] : `${all[index]}, ${date(thing.created_at)}`));
+}
+
 /** @param {string} moment  ISO 8601 */
 export function ago(moment) {
   const seconds = (Date.now() - Date.parse(moment)) / 1000;
@@ -110,12 +120,16 @@ function sized(name, value) {
 /** @param {string} identifier */
 export const words = (identifier) => identifier.replaceAll("_", " ");
 
-/** What one sees of a spec at a glance; it breaks within a schedule's name only. @param {TrainSpec} spec */
-export function spec({ optimizer, batch_size, epochs }) {
+/** What one sees of a spec at a glance; it breaks within a schedule's name and before the loss only. @param {TrainSpec} spec */
+export function spec({ loss, optimizer, batch_size, epochs }) {
   const rate = learningRate(optimizer.learning_rate);
   const length = `${count(epochs)} ${epochs === 1 ? "epoch" : "epochs"}`;
-  return `${hard(`${optimizer.type} `)}${rate}${hard(` · batch ${count(batch_size)} · ${length}`)}`;
+  const other = lossName(loss) === "categorical_crossentropy" ? "" : `${hard(" ·")} ${hard(words(lossName(loss)))}`;
+  return `${hard(`${optimizer.type} `)}${rate}${hard(` · batch ${count(batch_size)} · ${length}`)}${other}`;
 }
+
+/** @param {TrainSpec["loss"]} loss */
+export const lossName = (loss) => (typeof loss === "string" ? loss : loss.type);
 
 /** A text in one piece. @param {string} text */
 export const hard = (text) => text.replaceAll(" ", HARD_SPACE);

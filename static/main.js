@@ -39,6 +39,7 @@ const deletion = new Deletion(find(document, "#deletion", HTMLDialogElement));
 const models = new Models(find(document, "#trained", HTMLElement), {
   answering: find(document, "#answering", HTMLSelectElement),
   deletion,
+  compared: () => comparison.chosen,
   onReport: (model) => report.open(model),
   onAnswering: () => readiness.isReady && recogniser.ask(true),
   onModels: (all) => {
@@ -48,7 +49,7 @@ const models = new Models(find(document, "#trained", HTMLElement), {
   },
 });
 const tools = find(document, "#model-tools", HTMLElement);
-const comparison = new Comparison(find(tools, "#comparing", HTMLElement));
+const comparison = new Comparison(find(tools, "#comparing", HTMLDetailsElement));
 const candidate = new CandidateTrial(find(tools, "#candidate", HTMLDetailsElement), () => models.refresh());
 new Upload(find(tools, "#upload", HTMLElement), () => models.refresh());
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** A list to choose one model from. */
 import { element } from "./dom.js";
-import { percent } from "./format.js";
+import { percent, titles } from "./format.js";
 
 /** @typedef {import("./api.js").Model} Model */
 
@@ -14,7 +14,8 @@ export const titleOf = ({ name, scores }) => `${name} (${percent(scores.accuracy
  */
 export function offer(select, models, before = []) {
   const chosen = select.value;
-  const options = models.map((model) => element("option", { value: model.id }, titleOf(model)));
+  const shown = titles(models, titleOf);
+  const options = models.map(({ id }, index) => element("option", { value: id }, shown[index]));
   select.replaceChildren(...before, ...options);
   if ([...select.options].some(({ value }) => value === chosen)) select.value = chosen;
 }

@@ -8,6 +8,7 @@ import { ModelEditor } from "./model-editor.js";
 import { Pager } from "./pager.js";
 
 /** @typedef {import("./api.js").Model} Model */
+/** @typedef {import("./deletion.js").Deletion} Deletion */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 
 /** Guessing is right for one image of ten. */
@@ -30,9 +31,9 @@ export class Models {
 
   /**
    * @param {HTMLElement} root
-   * @param {{answering: HTMLSelectElement, deletion: import("./deletion.js").Deletion, onReport: (model: Model) => void,
-   *   onAnswering: () => void, onModels: (models: Model[]) => void}} options  `onAnswering`: another model answers the
-   *   canvas now; `onModels`: there are others, or something about them has changed
+   * @param {{answering: HTMLSelectElement, deletion: Deletion, compared: () => string[], onReport: (model: Model) => void,
+   *   onAnswering: () => void, onModels: (models: Model[]) => void}} options  `compared`: ids; `onAnswering`: another model
+   *   answers the canvas now; `onModels`: there are others, or something about them has changed
    */
   constructor(root, options) {
     this.options = options;
@@ -96,7 +97,7 @@ export class Models {
 
   /** Shown on every page. */
   get #kept() {
-    return ["default", this.answering, this.editor.model?.id ?? ""].filter(Boolean);
+    return ["default", this.answering, this.editor.model?.id ?? "", ...this.options.compared()].filter(Boolean);
   }
 
   /** Rows that say the same stay, lest a button vanish under the pointer. */

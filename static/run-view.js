@@ -119,7 +119,8 @@ export class RunView {
     const ids = others.map(({ id }) => id).join(" ");
     if (this.beside.dataset.runs === ids) return;
     const chosen = this.beside.value;
-    const options = others.map((run) => element("option", { value: run.id }, `${run.name}: ${format.spec(run.spec)}`));
+    const titles = format.titles(others, ({ name, spec }) => `${name}: ${format.spec(spec)}`);
+    const options = others.map(({ id }, index) => element("option", { value: id }, titles[index]));
     this.beside.dataset.runs = ids;
     this.beside.replaceChildren(element("option", { value: "" }, "no other run"), ...options);
     if (others.some(({ id }) => id === chosen)) this.beside.value = chosen;

@@ -2,7 +2,7 @@
 /** The form that asks for a training. */
 import { dryRun, presets, problemOf, train } from "./api.js";
 import { element, find, say } from "./dom.js";
-import { count, duration, layer, scheduledRate, words } from "./format.js";
+import { count, duration, layer, lossName, scheduledRate, words } from "./format.js";
 import { NetworkEditor } from "./network-editor.js";
 
 /** @typedef {import("./api.js").FieldError} FieldError */
@@ -96,7 +96,7 @@ export class TrainerForm {
       if (!keepTyped || field.value === "") field.value = String(value);
     }
     this.optimizer.value = spec.optimizer.type;
-    this.loss.value = nameOf(spec.loss);
+    this.loss.value = lossName(spec.loss);
     this.about.textContent = description;
     this.#showErrors([]);
     this.#layOut();
@@ -168,7 +168,7 @@ export class TrainerForm {
       preset: name,
       name: this.#field("name").value.trim() || this.#usualName(preset),
       network: this.editor.network,
-      loss: this.loss.value === nameOf(spec.loss) ? spec.loss : this.loss.value,
+      loss: this.loss.value === lossName(spec.loss) ? spec.loss : this.loss.value,
       optimizer: withRate(this.#optimizerLike(spec.optimizer), number("learning_rate")),
       batch_size: number("batch_size"),
       epochs: number("epochs"),
@@ -233,9 +233,6 @@ const isOfNetwork = ({ loc }) => loc[1] === "network" || loc[1] === "loss";
 /** @param {HTMLSelectElement} select @param {string[]} values */
 const offer = (select, values) =>
   select.replaceChildren(...values.map((value) => element("option", { value }, words(value))));
-
-/** @param {string | {type: string}} loss */
-const nameOf = (loss) => (typeof loss === "string" ? loss : loss.type);
 
 /** @param {import("./api.js").DryRun} outlook */
 const foreseen = ({ parameters, seconds }) => `${count(parameters)} parameters; about ${duration(seconds)} to train`;

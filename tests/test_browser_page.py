@@ -114,10 +114,10 @@ def test_a_seven_drawn_with_the_mouse_is_read_as_7(page: Page) -> None:
     expect(page.locator("#digit")).to_have_text("")
 
 
-def test_a_page_asks_for_runs_and_models_once_at_first(page: Page) -> None:
-    asked: list[str] = []
+def test_a_page_asks_for_runs_and_models_once_at_first(context: BrowserContext, service: Service) -> None:
+    page, asked = context.new_page(), list[str]()
     page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[1]))
-    page.reload()
+    page.goto(service.url)
     expect(page.locator("#models tbody tr").first).to_be_visible()
     expect(page.locator(".outlook")).to_contain_text("parameters")
     at_first = asked[: asked.index("train?dry_run=true")]
@@ -208,6 +208,7 @@ def test_a_network_is_laid_out_from_the_keyboard_and_trained(page: Page, service
     expect(page.locator(".run-spec")).to_contain_text(
         "flatten → dropout 0.2 → dense 20 tanh → dense 10 softmax, with sgd"
     )
+    expect(page.locator(".run-spec")).to_contain_text(re.compile(r"·\smean\ssquared\serror"))
     spec = service.get("/train?limit=1")["runs"][0]["spec"]
     assert (spec["loss"], spec["optimizer"]["type"]) == ("mean_squared_error", "sgd")
     assert spec["optimizer"]["learning_rate"]["type"] == "cosine_decay"
@@ -265,7 +266,7 @@ def test_older_runs_are_a_page_away_and_can_be_deleted(page: Page, service: Serv
 
 def test_older_models_are_a_page_away(page: Page, service: Service) -> None:
     model = service.get("/models/default")
-    named = {**model, "id": "an older one", "name": "older", "aliases": []}
+    named = {**model, "id": "older", "name": "an older one", "aliases": []}
 
     def second_page(route: Route) -> None:
         route.fulfill(json={"models": [named], "next_offset": None})
@@ -276,15 +277,23 @@ def test_older_models_are_a_page_away(page: Page, service: Service) -> None:
 
     page.route("**/models?limit=50&offset=0", first_page)
     page.route("**/models?limit=50&offset=50", second_page)
+    page.route("**/models/older", lambda route: route.fulfill(json=named))
     page.reload()
     trained, rows = page.locator("#trained"), page.locator("#models tr[data-model]")
     trained.get_by_role("button", name="Older models").press("Enter")
     expect(page.locator("#models-title")).to_be_focused()
     expect(rows).to_have_count(2)
     expect(rows.first.locator(".badge", has_text="default")).to_be_visible()
-    expect(rows.last).to_contain_text("older")
+    expect(rows.last).to_contain_text("an older one")
     trained.get_by_role("button", name="Newer models").press("Enter")
-    expect(page.locator("[data-model='an older one']")).to_have_count(0)
+    expect(page.locator("[data-model='older']")).to_have_count(0)
+
+    trained.get_by_role("button", name="Older models").press("Enter")
+    page.locator("#comparing > summary").press("Enter")
+    page.locator("#comparing [name=other]").select_option("older")
+    trained.get_by_role("button", name="Newer models").press("Enter")
+    expect(trained.get_by_role("button", name="Newer models")).to_be_hidden()
+    expect(page.locator("#comparing [name=other]")).to_have_value("older")
 
 
 def test_the_page_offers_every_layer_activation_loss_and_optimizer(page: Page) -> None:
