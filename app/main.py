@@ -3,9 +3,13 @@
 python -m app.main --fd N serves on the listening socket that the parent process passes on as descriptor N.
 """
 
+import gc
+
+if __name__ == "__main__":  # to look through what is imported for cycles, again and again, is a sixth of a start
+    gc.disable()
+
 import argparse
 import asyncio
-import gc
 import os
 import resource
 import socket
@@ -172,4 +176,6 @@ def _allow_many_connections() -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()
+    gc.enable()
     main()
