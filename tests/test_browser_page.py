@@ -14,7 +14,7 @@ from model.spec import LossName
 from model.spec_layers import Activation, Layer, Padding
 from model.spec_optimizers import Optimizer
 from tests.drawings import STROKES, draw, encoded
-from tests.models import FirstModel
+from tests.models import FIRST_RUN, FirstModel
 from tests.processes import LONG_SPEC, PATIENCE_SECONDS, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for
 
 pytestmark = pytest.mark.browser
@@ -675,6 +675,8 @@ def test_a_first_start_shows_its_progress_until_a_digit_can_be_read(context: Bro
         page.goto(service.url)
         expect(page.locator("#ready-note")).to_be_visible()
         expect(page.locator("#run-state")).to_have_text("running")
+        service.train(**{**SMALL_SPEC, "batch_size": 100, "epochs": 3})  # seconds, where the first run takes a minute
+        service.http.post(f"/train/{FIRST_RUN}/cancel")
         expect(page.locator("#ready-note")).to_be_hidden(timeout=PATIENCE_SECONDS * SECONDS)
         draw_with_mouse(page, 7)
         expect(page.locator("#digit")).to_have_text("7")
