@@ -119,7 +119,7 @@ def test_without_the_wish_for_checkpoints_none_are_made(images: Dataset) -> None
 
 KILLED_SPEC = """{"network": [{"type": "flatten"}, {"type": "dense", "units": 32}, {"type": "batch_normalization"},
   {"type": "dropout", "rate": 0.2}, {"type": "dense", "units": 10, "activation": "softmax"}],
-  "ema_momentum": 0.99, "batch_size": 16, "epochs": 30, "validation_split": 0.1}"""
+  "ema_momentum": 0.99, "batch_size": 16, "epochs": 20, "validation_split": 0.1}"""
 
 
 def start(folder: Path, output: str, *options: str) -> "subprocess.Popen[str]":
@@ -138,7 +138,7 @@ def test_a_training_killed_ten_times_ends_with_the_bits_of_one_that_was_not(tmp_
     for _ in range(10):
         killed = start(tmp_path, "killed.safetensors", *options)
         wait_for_change(checkpoint, killed)
-        time.sleep(moments.uniform(0.0, 0.3))
+        time.sleep(moments.uniform(0.0, 0.15))
         os.kill(killed.pid, signal.SIGKILL)
         _, said = killed.communicate()
         assert killed.returncode == -signal.SIGKILL, said
