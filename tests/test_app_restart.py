@@ -12,7 +12,7 @@ from model.data import Mnist
 from model.spec import TrainSpec
 from tests import trainings
 from tests.models import FIRST_RUN, FirstModel
-from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, serving, wait_for
+from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, serving, wait_for, working
 from tests.streams import events
 
 SPEC = {**SMALL_SPEC, "batch_size": 100, "epochs": 40}
@@ -69,11 +69,11 @@ def test_the_checkpoint_of_a_run_that_ended_without_its_worker_is_swept_at_the_n
     tmp_path: Path, with_model: FirstModel
 ) -> None:
     checkpoints = checkpoints_of(with_model(tmp_path))
-    with serving(tmp_path) as service:
+    with serving(tmp_path, "api") as service:
         waiting = service.train(**LONG_SPEC)
     checkpoints.save(FIRST_RUN, checkpoints.begin(FIRST_RUN), b"left")
     checkpoints.save(waiting, checkpoints.begin(waiting), b"needed")
-    with serving(tmp_path) as service:
+    with working(tmp_path):
         wait_for(lambda: checkpoints.load(FIRST_RUN) is None)
         assert checkpoints.load(waiting) is not None
 
