@@ -200,16 +200,17 @@ def test_a_database_that_was_away_costs_nothing_but_time(tmp_path: Path, postgre
         assert (ended["state"], ended["progress"]["note"]) == ("succeeded", None)
 
 
-def test_a_stop_of_its_worker_is_no_failure_of_a_run(tmp_path: Path) -> None:
-    with cluster_on(f"sqlite:///{tmp_path / 'inkling.db'}", tmp_path) as cluster:
-        run = cluster.api.train(**LONG_SPEC)
-        before = attempts(tmp_path, run)
-        for _ in range(2):
-            with cluster.worker(tmp_path / "worker") as worker:
-                wait_for(lambda worker=worker: bool(worker.pids("app.trainer")))
-                assert cluster.api.get(f"/train/{run}")["state"] == "running"
-                assert attempts(tmp_path, run) == before + 1
-            assert attempts(tmp_path, run) == before
+@pytest.mark.parametrize("cluster", ["sqlite"], indirect=True)
+def test_a_stop_of_its_worker_is_no_failure_of_a_run(cluster: Cluster) -> None:
+    run = cluster.api.train(**LONG_SPEC)
+    before = attempts(cluster.folder, run)
+    for _ in range(2):
+        with cluster.worker(cluster.folder / "stopped") as worker:
+            wait_for(lambda worker=worker: bool(worker.pids("app.trainer")))
+            assert cluster.api.get(f"/train/{run}")["state"] == "running"
+            assert attempts(cluster.folder, run) == before + 1
+        assert attempts(cluster.folder, run) == before
+    assert cluster.api.http.post(f"/train/{run}/cancel").status_code == 202
 
 
 def attempts(folder: Path, run: str) -> int:
