@@ -3,6 +3,8 @@
 On several hosts, the same command on each is one training over all their devices; the first host writes the files.
 """
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -16,7 +18,7 @@ from model.data import load_mnist
 from model.files import write_atomically
 from model.finish import finished, salvaged
 from model.losses import DivergedError
-from model.reports import Checkpoint, FitResult
+from model.reports import Checkpoint, FitResult, Report
 from model.resume import SavedTraining, from_bytes
 from model.spec import TrainSpec
 from model.train import fit
@@ -34,24 +36,15 @@ def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds:
     _connect(settings)
     mnist = load_mnist(settings.cache_dir)
     saved = _saved(checkpoint, spec)
+    reports = fit(spec, mnist.train, saved=saved, checkpoint_seconds=every_seconds if checkpoint else math.inf)
     try:
-        with TrainingBar(spec.name, shown=jax.process_index() == 0) as bar:
-            for report in fit(
-                spec, mnist.train, saved=saved, checkpoint_seconds=every_seconds if checkpoint else float("inf")
-            ):
-                if isinstance(report, FitResult):
-                    parameters = report.parameters
-                elif isinstance(report, Checkpoint):
-                    assert checkpoint is not None, "without a file, none is made"
-                    _write(checkpoint, report.data)
-                else:
-                    bar.show(report)
+        result = _show(reports, spec.name, checkpoint)
     except DivergedError as error:
         if kept := salvaged(error, spec, mnist):
             _write(output, kept.data)
             raise DivergedError(f"{error}; {output} has the last parameters that were finite") from None
         raise DivergedError(f"{error}; there is nothing to keep") from None
-    data, evaluation = finished(parameters, spec, mnist)
+    data, evaluation = finished(result.parameters, spec, mnist)
     _write(output, data)
     if jax.process_index() == 0:
         if checkpoint:
@@ -76,6 +69,19 @@ def _saved(checkpoint: Path | None, spec: TrainSpec) -> SavedTraining | None:
         raise CheckpointError(f"--checkpoint: {checkpoint}: {error}; give another file, or delete it") from None
     _console.print(f"{checkpoint}: going on {saved.journal.place}", soft_wrap=True)
     return saved
+
+
+def _show(reports: Iterator[Report], name: str, checkpoint: Path | None) -> FitResult:
+    with TrainingBar(name, shown=jax.process_index() == 0) as bar:
+        for report in reports:
+            if isinstance(report, FitResult):
+                return report
+            if isinstance(report, Checkpoint):
+                assert checkpoint is not None, "without a file, none is made"
+                _write(checkpoint, report.data)
+            else:
+                bar.show(report)
+    raise AssertionError("a training that nobody stops has a result")
 
 
 def _write(path: Path, body: bytes) -> None:

@@ -3,7 +3,7 @@
 They are `async def`, though nothing is awaited: FastAPI calls others in a thread, which costs more than most requests.
 """
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from fastapi import Depends, Path, Request
 
@@ -27,36 +27,19 @@ class State(TypedDict):
     uploads: Uploads
 
 
-async def _settings(request: Request) -> Settings:
-    return request.state.settings
+def _part(name: str) -> Any:
+    async def part(request: Request) -> Any:
+        return getattr(request.state, name)
+
+    return Depends(part)
 
 
-async def _jobs(request: Request) -> Jobs:
-    return request.state.jobs
-
-
-async def _metrics(request: Request) -> Metrics:
-    return request.state.metrics
-
-
-async def _registry(request: Request) -> Registry:
-    return request.state.registry
-
-
-async def _predictor(request: Request) -> Predictor:
-    return request.state.predictor
-
-
-async def _uploads(request: Request) -> Uploads:
-    return request.state.uploads
-
-
-SettingsDep = Annotated[Settings, Depends(_settings)]
-JobsDep = Annotated[Jobs, Depends(_jobs)]
-MetricsDep = Annotated[Metrics, Depends(_metrics)]
-RegistryDep = Annotated[Registry, Depends(_registry)]
-PredictorDep = Annotated[Predictor, Depends(_predictor)]
-UploadsDep = Annotated[Uploads, Depends(_uploads)]
+SettingsDep = Annotated[Settings, _part("settings")]
+JobsDep = Annotated[Jobs, _part("jobs")]
+MetricsDep = Annotated[Metrics, _part("metrics")]
+RegistryDep = Annotated[Registry, _part("registry")]
+PredictorDep = Annotated[Predictor, _part("predictor")]
+UploadsDep = Annotated[Uploads, _part("uploads")]
 
 RunId = Annotated[str, Path(description="A run's id", examples=[RUN_ID])]
 ModelName = Annotated[str, Path(description="A model's id, or an alias such as default", examples=[MODEL_ID])]

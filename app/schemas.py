@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
@@ -52,6 +52,16 @@ class WorkerInfo(Wire):
     device: str = Field(description="What it trains on", examples=["NVIDIA H100 80GB HBM3"])
 
 
+PublishedModel = Annotated[
+    str | None,
+    Field(
+        description="The model that it published; of a training that diverged, the last parameters that were finite",
+        examples=[MODEL_ID],
+    ),
+]
+Reason = Annotated[str | None, Field(description="Why it failed", examples=["the loss became nan in epoch 1"])]
+
+
 class RunSummary(Wire):
     """One requested training, without its history."""
 
@@ -70,12 +80,8 @@ class RunSummary(Wire):
     worker: WorkerInfo | None = Field(None, description="Who trains it, or trained it last")
     spec: TrainSpec = Field(description="Everything that determines its result")
     progress: Progress | None = Field(None, description="Where it stands, or stood last")
-    model: str | None = Field(
-        None,
-        description="The model that it published; of a training that diverged, the last parameters that were finite",
-        examples=[MODEL_ID],
-    )
-    error: str | None = Field(None, description="Why it failed", examples=["the loss became nan in epoch 1"])
+    model: PublishedModel = None
+    error: Reason = None
 
 
 class Run(RunSummary):
@@ -95,12 +101,8 @@ class RunEnd(Wire):
     """How a run ended: the last event of its stream."""
 
     state: RunState = Field(description="succeeded, failed or cancelled", examples=["succeeded"])
-    model: str | None = Field(
-        None,
-        description="The model that it published; of a training that diverged, the last parameters that were finite",
-        examples=[MODEL_ID],
-    )
-    error: str | None = Field(None, description="Why it failed", examples=["the loss became nan in epoch 1"])
+    model: PublishedModel = None
+    error: Reason = None
 
 
 class LayerSummary(Wire):

@@ -69,20 +69,17 @@ def confusion_matrix(labels: NDArray[np.uint8], digits: NDArray[np.integer]) -> 
 
 def per_class(matrix: NDArray[np.int64]) -> list[DigitScores]:
     """From a confusion matrix; a score whose divisor is zero is 0."""
-    scores = []
-    for digit in range(CLASSES):
-        right = int(matrix[digit, digit])
-        named, support = int(matrix[:, digit].sum()), int(matrix[digit].sum())
-        scores.append(
-            DigitScores(
-                digit=digit,
-                precision=right / max(named, 1),
-                recall=right / max(support, 1),
-                f1=2 * right / max(named + support, 1),
-                support=support,
-            )
+    counts = zip(matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist(), strict=True)
+    return [
+        DigitScores(
+            digit=digit,
+            precision=right / max(named, 1),
+            recall=right / max(support, 1),
+            f1=2 * right / max(named + support, 1),
+            support=support,
         )
-    return scores
+        for digit, (right, named, support) in enumerate(counts)
+    ]
 
 
 def calibration(confidences: NDArray[np.float32], correct: NDArray[np.bool_]) -> Calibration:
