@@ -85,7 +85,7 @@ class _Jpeg(JpegImageFile):
 
 
 # Image.open warns of large images and damaged metadata, and Python silences warnings for all threads at once.
-READERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
+_READERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
     (b"\xff\xd8\xff", _Jpeg),
     (b"RIFF", WebPImageFile),
@@ -98,14 +98,14 @@ def _picture(image_bytes: bytes, side: int) -> Picture:
     image.draft(None, (side, side))
     image.load()
     orientation = _orientation(image.info.get("exif", b""))
-    if orientation in QUARTER_TURNS:
+    if orientation in _QUARTER_TURNS:
         width, height = height, width
-    turned = image.transpose(TURNS[orientation]) if orientation in TURNS else image
+    turned = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
     return Picture(_eight_bits(turned), width, height)
 
 
 def _open(image_bytes: bytes) -> ImageFile:
-    reader = next((reader for signature, reader in READERS if image_bytes.startswith(signature)), None)
+    reader = next((reader for signature, reader in _READERS if image_bytes.startswith(signature)), None)
     if reader is None:
         raise UnreadableImageError("this is not an image in a known format: send a PNG, JPEG or WebP")
     if reader is PngImageFile and _is_animated_png(image_bytes):
@@ -136,8 +136,8 @@ def _check_size(width: int, height: int) -> None:
         raise BlankDrawingError(f"an image of {width} x {height} pixels has no room for a digit in a border")
 
 
-ORIENTATION = 0x0112
-TURNS = {
+_ORIENTATION = 0x0112
+_TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -146,7 +146,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-QUARTER_TURNS = (5, 6, 7, 8)
+_QUARTER_TURNS = (5, 6, 7, 8)
 
 
 def _orientation(exif: bytes) -> int:
@@ -158,7 +158,7 @@ def _orientation(exif: bytes) -> int:
         (entries,) = struct.unpack_from(order + "H", tiff, directory)
         for entry in range(entries):
             tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, directory + 2 + 12 * entry)
-            if tag == ORIENTATION:
+            if tag == _ORIENTATION:
                 return int(value)
     except struct.error:
         pass

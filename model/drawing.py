@@ -12,11 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage  # type: ignore[import-untyped]
 
-from model.decoding import (
-    BlankDrawingError,
-    decode,
-    gray_levels,
-)
+from model.decoding import BlankDrawingError, decode, gray_levels
 from model.ink import ink_of
 from model.paper import Levels
 from model.spec_layers import IMAGE_SIDE
@@ -63,12 +59,12 @@ def has_network_form(ink: Levels) -> bool:
         return False
     if max(_inked_rows(ink), _inked_rows(ink.T)) > DIGIT_SIDE:
         return False
-    total, y, x = MOMENTS.dot(ink.ravel()).tolist()
+    total, y, x = _MOMENTS.dot(ink.ravel()).tolist()
     return max(abs(FORM_CENTRE - y / total), abs(FORM_CENTRE - x / total)) <= 0.6  # 0.52 in MNIST, by whole pixels
 
 
 # Of a form's pixels: the sum, and those of pixels times rows and columns; all below 2**24, so exact in float32.
-MOMENTS = np.array([np.ones((IMAGE_SIDE, IMAGE_SIDE)), *np.indices((IMAGE_SIDE, IMAGE_SIDE))], np.float32).reshape(
+_MOMENTS = np.array([np.ones((IMAGE_SIDE, IMAGE_SIDE)), *np.indices((IMAGE_SIDE, IMAGE_SIDE))], np.float32).reshape(
     3, -1
 )
 
@@ -122,12 +118,12 @@ def _otsu_threshold(ink: Levels) -> int:
     # Otsu, A Threshold Selection Method from Gray-Level Histograms (1979), eq. 18: the least level of ink.
     counts = np.bincount(ink[ink > 0], minlength=256).astype(np.float64)
     counts[0] = ink.size - counts.sum()
-    paper, shade = counts.cumsum(), (counts * LEVELS).cumsum()
+    paper, shade = counts.cumsum(), (counts * _LEVELS).cumsum()
     apart = (shade[-1] * paper - paper[-1] * shade) ** 2
     return int((apart / np.maximum(paper * (paper[-1] - paper), 1)).argmax()) + 1
 
 
-LEVELS = np.arange(256)
+_LEVELS = np.arange(256)
 
 
 def _thickened(digit: Levels) -> Levels:
@@ -187,4 +183,4 @@ def _centred(digit: Levels) -> Levels:
 
 
 def _middle(sums: NDArray[np.int64]) -> float:
-    return int(sums @ LEVELS[: len(sums)]) / int(sums.sum())
+    return int(sums @ _LEVELS[: len(sums)]) / int(sums.sum())
