@@ -15,7 +15,7 @@ from model.inference import Confidence, answer
 from model.spec import TrainSpec
 
 TIMINGS = 3
-BATCH_SIZES = (1, 4, 16, 64, 256, 1024)  # a batch is padded to the next of them, so that few shapes are compiled
+BATCH_SIZES = (1, 4, 8, 16, 32, 64, 256, 1024)  # a batch is padded to the next of them, so that few shapes are compiled
 
 
 class WarmModel:
