@@ -9,6 +9,8 @@ from tempfile import TemporaryDirectory
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # More wait for each other, spinning: beside another test, an eigh takes ten times the processor time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Else the cache's path is a part of what compiled code is found by, and a copy of it would be of no use.
+os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
 
 import jax
 import pytest

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # they would tie compiled code to the cache's path
 
+from app.settings import Settings
 from model.compilation import configure_jax
 from model.data import load_mnist
 from model.presets import TrainRequest
@@ -83,8 +85,8 @@ def references(names: list[str], cache_dir: Path) -> dict[str, bytes]:
 def torture(options: Options, folder: Path) -> bool:
     """Prints the report; whether the service has survived."""
     started = time.monotonic()
+    expected = references(options.names, Settings().cache_dir)
     cache_dir = own_cache(folder)
-    expected = references(options.names, cache_dir)
     mark = new_mark()
     size = {"workers": options.workers, "apis": options.apis}
     with cluster(options.database, folder, cache_dir, mark=mark, **size) as running:

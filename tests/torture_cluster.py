@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Literal
 
 from app.settings import Settings
-from model.data import load_mnist
 from tests.postgresql import Postgresql, binaries
 from tests.processes import ROOT, all_pids, pids, wait_for
 
@@ -287,9 +286,7 @@ def _free_port() -> int:
 
 def own_cache(folder: Path) -> Path:
     """A copy of the cache: processes are killed in the midst of writing compiled code."""
-    shared = Settings().cache_dir
-    load_mnist(shared)  # which fetches what is not there yet
-    return shutil.copytree(shared, folder / "cache")
+    return shutil.copytree(Settings().cache_dir, folder / "cache")
 
 
 def new_mark() -> str:
