@@ -32,6 +32,8 @@ app.add_typer(cli_remote.commands)
 
 
 def main() -> None:
+    # For every process, before it imports NumPy: more threads spin as they wait for each other, and round otherwise.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     app()
 
 
