@@ -41,7 +41,7 @@ export class Models {
     this.title = find(root, "#models-title", HTMLElement);
     this.empty = find(root, ".models-empty", HTMLElement);
     this.message = find(root, ".models-message", HTMLElement);
-    this.pager = new Pager(root, { first: PAGE, others: PAGE, onTurn: () => this.#turn() });
+    this.pager = new Pager(root, { title: this.title, first: PAGE, others: PAGE, onTurn: () => this.refresh() });
     this.editor = new ModelEditor((model, said, tone) => this.#endEditing(model, said, tone));
     options.answering.addEventListener("change", () => options.onAnswering());
   }
@@ -88,11 +88,6 @@ export class Models {
     } catch (cause) {
       problemOf(cause); // what is shown stays; the page says elsewhere that the service is away
     }
-  }
-
-  async #turn() {
-    await this.refresh();
-    this.title.focus(); // above the page, and the button may have gone
   }
 
   /** Shown on every page. */

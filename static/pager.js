@@ -8,7 +8,11 @@ export class Pager {
   /** @type {number | null} */
   #next = null;
 
-  /** @param {HTMLElement} root @param {{first: number, others: number, onTurn: () => void}} options  how many the first page has, and each other */
+  /**
+   * @param {HTMLElement} root
+   * @param {{title: HTMLElement, first: number, others: number, onTurn: () => Promise<void>}} options  `title`: what stands
+   *   above the list; `first`, `others`: how many the first page has, and each other; `onTurn`: shows the page
+   */
   constructor(root, options) {
     this.options = options;
     this.newer = find(root, ".newer", HTMLButtonElement);
@@ -29,8 +33,9 @@ export class Pager {
   }
 
   /** @param {number} offset */
-  #turnTo(offset) {
+  async #turnTo(offset) {
     this.offset = offset;
-    this.options.onTurn();
+    await this.options.onTurn();
+    this.options.title.focus(); // the button may have gone
   }
 }

@@ -28,7 +28,7 @@ export class RunList {
     this.options = options;
     this.list = find(root, ".run-list", HTMLElement);
     this.title = find(root, "h3", HTMLElement);
-    this.pager = new Pager(root, { first: NEWEST, others: PAGE, onTurn: () => this.#turn() });
+    this.pager = new Pager(root, { title: this.title, first: NEWEST, others: PAGE, onTurn: () => this.refresh() });
   }
 
   /** Where the newest run is. */
@@ -54,11 +54,6 @@ export class RunList {
     } finally {
       this.#poll.askIn(offset === 0 && this.#runs.some(isActive) ? ACTIVE_MS : QUIET_MS);
     }
-  }
-
-  async #turn() {
-    await this.refresh();
-    this.title.focus(); // above the page, and the button may have gone
   }
 
   /** Marks the watched run anew. */
