@@ -289,6 +289,7 @@ def test_older_models_are_a_page_away(page: Page, service: Service) -> None:
     expect(page.locator("[data-model='older']")).to_have_count(0)
 
     trained.get_by_role("button", name="Older models").press("Enter")
+    expect(page.locator("#models-title")).to_be_focused()  # else it may be between the next key and its target
     page.locator("#comparing > summary").press("Enter")
     page.locator("#comparing [name=other]").select_option("older")
     trained.get_by_role("button", name="Newer models").press("Enter")
