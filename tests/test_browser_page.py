@@ -160,8 +160,10 @@ def test_a_picture_can_be_read_instead_of_a_drawing(page: Page) -> None:
 
 def test_a_bad_value_is_explained_beside_its_field(page: Page, refusals: set[int]) -> None:
     refusals.add(422)
+    rate = page.locator("#train-form [name=learning_rate]")
+    expect(rate).not_to_have_value("")  # the presets have arrived: they fill what is empty
     page.locator("#train-form [name=epochs]").fill("0")
-    page.locator("#train-form [name=learning_rate]").fill("")
+    rate.fill("")
     page.locator("#train-form button[type=submit]").click()
     expect(page.locator("#epochs-error")).to_contain_text("greater than or equal to 1")
     expect(page.locator("#learning_rate-error")).to_contain_text("should be a valid number")
