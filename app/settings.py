@@ -1,16 +1,17 @@
 """Every setting of the service, read from INKLING_* environment variables."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_core import from_json
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
     """Built once, in `create_app` or a process' entry point; never at import."""
 
-    model_config = SettingsConfigDict(env_prefix="INKLING_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="INKLING_", env_ignore_empty=True, frozen=True)
 
     host: str = Field("127.0.0.1", description="Address that the service listens on")
     port: int = Field(8000, ge=0, le=65535, description="TCP port that the service listens on; 0 picks a free one")
@@ -19,7 +20,7 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         "",
-        pattern=r"^$|^sqlite:///.+|^postgresql://.+",
+        pattern=r"^$|^sqlite:///[^:].*|^postgresql://.+",
         description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE; empty: inkling.db in the data folder",
     )
     cache_dir: Path = Field(Path("~/.cache/inkling"), description="Folder of MNIST and compiled code; may be deleted")
@@ -27,10 +28,10 @@ class Settings(BaseSettings):
     max_queued_runs_per_user: int = Field(
         100, ge=1, le=100_000, description="Of these, one user's; one more is answered 429"
     )
-    api_keys: dict[str, Annotated[SecretStr, Field(min_length=1)]] = Field(
+    api_keys: Annotated[dict[str, Annotated[SecretStr, Field(min_length=1)]], NoDecode] = Field(
         {}, description="A JSON object of user names and their keys; with it, changing anything needs a key"
     )
-    priority_users: list[str] = Field(
+    priority_users: Annotated[list[str], NoDecode] = Field(
         [], description="A JSON list of the user names whose runs may have high priority, and who may cancel any run"
     )
     max_body_bytes: int = Field(8_000_000, ge=1_000, description="Size in bytes above which a request is answered 413")
@@ -76,6 +77,24 @@ class Settings(BaseSettings):
     processes: int = Field(1, ge=1, le=10_000, description="How many processes take part in that training")
     process: int = Field(0, ge=0, le=9_999, description="Which of them this is, from 0; 0 writes the files")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe level logged")
+
+    @field_validator("api_keys", "priority_users", mode="before")
+    @classmethod
+    def _parse(cls, given: Any) -> Any:
+        """Here, since pydantic-settings by itself does not say which setting is no JSON."""
+        try:
+            return from_json(given) if isinstance(given, str) else given
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from None
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, url: str) -> str:
+        if url:
+            from sqlalchemy import make_url  # takes a while, and few processes that read settings have a URL
+
+            make_url(url)
+        return url
 
     @field_validator("max_waiting_images")
     @classmethod

@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from app import cli
+from app.settings import Settings
 from model.checkpoint import from_bytes
 from tests.drawings import draw, encoded
 from tests.not_digits import scribbles
@@ -68,6 +69,10 @@ def test_a_process_loads_nothing_heavy_that_it_does_not_need(module: str, heavy:
         ("INKLING_MAX_QUEUED_RUNS", "0", "greater than or equal to 1"),
         ("INKLING_LOG_LEVEL", "loud", "DEBUG|INFO|WARNING|ERROR"),
         ("INKLING_API_KEYS", '{"ada": ""}', "at least 1"),
+        ("INKLING_API_KEYS", "ada", "not JSON: "),
+        ("INKLING_PRIORITY_USERS", "ada", "not JSON: "),
+        ("INKLING_DATABASE_URL", "sqlite:///:memory:", "should match pattern"),
+        ("INKLING_DATABASE_URL", "postgresql://inkling@host:port/inkling", "'port'"),
     ],
 )
 def test_a_bad_setting_is_named(name: str, value: str, says: str) -> None:
@@ -75,6 +80,13 @@ def test_a_bad_setting_is_named(name: str, value: str, says: str) -> None:
     assert result.returncode == 1
     assert result.stderr.startswith(f"{name}: ")
     assert says in result.stderr
+
+
+def test_an_empty_setting_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("INKLING_API_KEYS", "INKLING_PRIORITY_USERS", "INKLING_PORT"):
+        monkeypatch.setenv(name, "")
+    settings = Settings()
+    assert (settings.api_keys, settings.priority_users, settings.port) == ({}, [], 8000)
 
 
 def test_more_workers_than_the_gpus_are_enough_for_are_refused(tmp_path: Path) -> None:
