@@ -103,8 +103,8 @@ class Predictor:
         Raises BusyError, DeadlineError, ModelNotFoundError, UnusableModelError and NoModelError.
         """
         deadline = deadline or self.deadline()
-        if model is None and self._trial:
-            answers = await self._answer_in_trial(*self._trial, images, deadline)
+        if model is None and (trial := self._trial):  # looked at once: a refresh, in a thread, may end it
+            answers = await self._answer_in_trial(*trial, images, deadline)
         else:
             answers = await (await self._served(model)).answer(images, deadline)
         self._metrics.answered(map(max, answers.probabilities))
@@ -155,10 +155,10 @@ class Predictor:
 
     def _refresh_candidate(self) -> None:
         self.save_counts()
-        candidate = self._registry.candidate()
-        if candidate == (self._trial and self._trial[0].candidate):
+        current, candidate = self._trial and self._trial[0].candidate, self._registry.candidate()
+        if candidate == current:
             return
-        served = candidate and self._try(candidate.model)
+        served = self._try(candidate.model) if candidate else None
         self._trial = (Trial(candidate), served) if candidate and served else None
 
     def save_counts(self) -> None:
@@ -216,8 +216,9 @@ class Predictor:
         return await asyncio.get_running_loop().run_in_executor(self._warmer, self._warm, model)
 
     def _recall(self, model: str) -> _Served | None:
-        if self._default and self._default.model.id == model:
-            return self._default
+        for served in self._in_service():
+            if served.model.id == model:
+                return served
         with suppress(KeyError):
             self._warm_models.move_to_end(model)
         return self._warm_models.get(model)
@@ -242,5 +243,10 @@ class Predictor:
         return _Served(warm, Batcher(warm.answer, limits, self._pool, seconds=warm.seconds, on_batch=on_batch))
 
     def _waiting_images(self) -> int:
-        answering = {self._default, self._trial and self._trial[1], *self._warm_models.values()} - {None}
-        return len(self._drawings) + len(self._numbers) + sum(len(served.queue) for served in answering if served)
+        answering = {*self._in_service(), *self._warm_models.values()}
+        return len(self._drawings) + len(self._numbers) + sum(len(served.queue) for served in answering)
+
+    def _in_service(self) -> list[_Served]:
+        """The default, and the candidate on trial."""
+        trial = self._trial
+        return [served for served in (self._default, trial and trial[1]) if served]

@@ -182,6 +182,19 @@ def test_a_request_that_names_its_model_takes_no_part_in_the_trial(
     assert asyncio.run(predictor.answer(pictures[:1], default)).model == default
 
 
+def test_a_candidate_stays_warm_however_many_others_are_asked_for(
+    registry: Registry, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.predictor.WARM_MODELS", 1)
+    publish(registry, "default", 0.9)
+    candidate, other = publish(registry, "candidate", 0.8), publish(registry, "other", 0.7)
+    registry.try_beside_default(candidate, share=1.0)
+    predictor = ready(registry)
+    warm = asyncio.run(predictor.model(candidate))
+    assert asyncio.run(predictor.answer(pictures[:1], other)).model == other
+    assert asyncio.run(predictor.model(candidate)) is warm
+
+
 def test_what_a_candidate_did_last_is_counted_when_the_service_ends(registry: Registry, tmp_path: Path) -> None:
     publish(registry, "default", 0.9)
     registry.try_beside_default(publish(registry, "other", 0.8), share=1.0)
