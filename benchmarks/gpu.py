@@ -136,9 +136,7 @@ def step_seconds(images: Dataset, laps: int) -> dict[str, list[float]]:
 def chunk_laps(spec: TrainSpec, images: Dataset, unroll: int, laps: int) -> list[float]:
     training = Training(spec, images)
     chunk = range(training.plan.chunk_steps - training.plan.chunk_steps % unroll)
-    inputs = training.inputs(training.order(jax.random.key(0)), chunk)
-    step_bits = training.on_devices(jax.random.key_data(jax.random.key(1)))
-    arguments = (training.images, training.labels, inputs, step_bits)
+    arguments = (training.images, training.labels, training.epoch_inputs(), training.chunk_inputs(chunk))
     state = training.state
     run = jitted_chunk(step_config(spec)._replace(unroll=unroll), training.mesh).lower(state, *arguments).compile()
     seconds = []

@@ -57,7 +57,9 @@ def measure(spec: TrainSpec, examples: Dataset, judges: dict[str, Dataset]) -> M
         if isinstance(result, EpochReport):
             seconds += result.seconds
         if isinstance(result, FitResult):
-            scores = {name: mean_scores(result.parameters, judge, spec) for name, judge in judges.items()}
+            scores = {
+                name: mean_scores(result.parameters, judge.images, judge.labels, spec) for name, judge in judges.items()
+            }
             return Measured({name: 100 * score.accuracy for name, score in scores.items()}, seconds)
     raise AssertionError("fit ends with a FitResult")
 

@@ -55,7 +55,7 @@ def _last(dataset: Dataset) -> Dataset:
 
 
 def _temperature(parameters: net.NetworkParameters, spec: TrainSpec, held_out: Dataset) -> float:
-    probabilities = net.probabilities(jnp.asarray(logits_of(parameters, held_out, spec)), spec=spec)
+    probabilities = net.probabilities(logits_of(parameters, held_out.images, network=spec.network), spec=spec)
     log_probabilities = np.log(np.maximum(np.asarray(probabilities, np.float64), LEAST_PROBABILITY))
     return best_temperature(log_probabilities, held_out.labels)
 
@@ -156,8 +156,8 @@ def _scale(
 ) -> DigitScale:
     """From varied digits: what the network is shown in training makes it surer than what people draw."""
     varied = np.rint(_varied(_scaled(digits.images), digits.labels) * 255).astype(np.uint8)
-    logits = logits_of(parameters, Dataset(varied, digits.labels), spec)
-    found = signs(jnp.asarray(logits), jnp.asarray(varied), temperature, gaussians)
+    logits = logits_of(parameters, varied, network=spec.network)
+    found = signs(logits, jnp.asarray(varied), temperature, gaussians)
     (energy_mean, energy_spread), (likelihood_mean, likelihood_spread) = map(_mean_and_spread, found[:2])
     scale = DigitScale(energy_mean, energy_spread, likelihood_mean, likelihood_spread, 0.0)
     sums = np.asarray(digit_scores(found._replace(rivalry=jnp.full(len(varied), jnp.inf)), scale), np.float64)

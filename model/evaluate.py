@@ -26,6 +26,8 @@ BATCH_SIZE = 500
 CALIBRATION_BINS = 10
 HARDEST = 25
 
+Arrays = Array | NDArray[np.uint8]  # on the device, or still on the host
+
 
 def evaluate(
     parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec, confidence: Confidence | None = None
@@ -35,10 +37,10 @@ def evaluate(
     Confidences are those that are served, calibrated; the loss is the training's. Raises DivergedError for outputs
     that are not finite.
     """
-    logits = logits_of(parameters, dataset, spec)
-    losses, correct, _ = _score(logits, dataset, spec)
+    logits = logits_of(parameters, dataset.images, network=spec.network)
+    losses, correct, _ = _score(logits, dataset.labels, spec)
     temperature = confidence.temperature if confidence else 1.0
-    probabilities = np.asarray(calibrated_probabilities(jnp.asarray(logits), temperature, spec=spec))  # [N, C]
+    probabilities = np.asarray(calibrated_probabilities(logits, temperature, spec=spec))  # [N, C]
     matrix = confusion_matrix(dataset.labels, probabilities.argmax(axis=1))
     return Evaluation(
         loss=float(losses.mean()),
@@ -50,14 +52,18 @@ def evaluate(
     )
 
 
-def mean_scores(parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec) -> MeanScores:
-    """The means that the spec's metrics ask for. Raises DivergedError for outputs that are not finite."""
-    losses, correct, ranks = _score(logits_of(parameters, dataset, spec), dataset, spec)
+def mean_scores(parameters: net.NetworkParameters, images: Arrays, labels: Arrays, spec: TrainSpec) -> MeanScores:
+    """The means that the spec's metrics ask for, of [N, 28, 28] images and [N] labels, uint8.
+
+    What lies on the device is scored there. Raises DivergedError for outputs that are not finite.
+    """
+    losses, correct, ranks = _score(logits_of(parameters, images, network=spec.network), labels, spec)
     scores = MeanScores(float(losses.mean()), float(correct.mean()))
     if k := top_k(spec):
         scores = scores._replace(top_k=float((ranks < k).mean()))
     if "per_class_accuracy" in spec.metrics:
-        of_class = [correct[dataset.labels == digit] for digit in range(CLASSES)]
+        digits = jax.device_get(labels)
+        of_class = [correct[digits == digit] for digit in range(CLASSES)]
         scores = scores._replace(per_class=tuple(float(c.mean()) if len(c) else None for c in of_class))
     return scores
 
@@ -95,28 +101,20 @@ def calibration(confidences: NDArray[np.float32], correct: NDArray[np.bool_]) ->
     )
 
 
-def logits_of(parameters: net.NetworkParameters, dataset: Dataset, spec: TrainSpec) -> NDArray[np.float32]:
-    """The network's logits, [N, C] float32.
-
-    In batches of one size: the last is padded, so that one shape is compiled and memory is bounded.
-    """
-    count = len(dataset.labels)
-    padding = ((0, -count % BATCH_SIZE), (0, 0), (0, 0))
-    batches = np.pad(dataset.images, padding).reshape(-1, BATCH_SIZE, *dataset.images.shape[1:])
-    logits = _batched_logits(parameters, jnp.asarray(batches), network=spec.network)
-    return np.asarray(logits).reshape(-1, CLASSES)[:count]
-
-
 @partial(jax.jit, static_argnames="network")
-def _batched_logits(parameters: net.NetworkParameters, batches: Array, *, network: tuple[Layer, ...]) -> Array:
-    return lax.map(lambda images: net.apply(parameters, images, network=network), batches)
+def logits_of(parameters: net.NetworkParameters, images: Arrays, *, network: tuple[Layer, ...]) -> Array:
+    """The network's logits, [N, C] float32, of [N, 28, 28] uint8: in batches of one size, so that memory is bounded."""
+    padded = jnp.pad(images, ((0, -len(images) % BATCH_SIZE), (0, 0), (0, 0)))
+    batches = padded.reshape(-1, BATCH_SIZE, *images.shape[1:])
+    logits = lax.map(lambda batch: net.apply(parameters, batch, network=network), batches)
+    return logits.reshape(-1, CLASSES)[: len(images)]
 
 
 def _score(
-    logits: NDArray[np.float32], dataset: Dataset, spec: TrainSpec
+    logits: Array, labels: Arrays, spec: TrainSpec
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int32]]:
     """Loss, correctness and label's rank of each example, [N] each; the loss as float64: its mean must not round."""
-    losses, correct, ranks = jax.device_get(_scored(logits, dataset.labels, loss=spec.loss, network=spec.network))
+    losses, correct, ranks = jax.device_get(_scored(logits, labels, loss=spec.loss, network=spec.network))
     if not np.isfinite(losses).all():
         raise DivergedError("the network's outputs are not finite; try a smaller learning rate")
     return losses.astype(np.float64), correct, ranks

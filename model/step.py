@@ -1,6 +1,6 @@
 """One mini-batch and a chunk of them: what is compiled.
 
-Shapes: B images in a batch, L steps in a chunk, N training images, C = 10 classes.
+Shapes: B images in a batch, L steps in a chunk, S steps in an epoch, N training images, C = 10 classes.
 """
 
 import math
@@ -77,22 +77,50 @@ class Totals(NamedTuple):
     class_examples: Any = None  # [C]
 
 
+class EpochInputs(NamedTuple):
+    """What decides an epoch's steps, beside the state.
+
+    order: [S, B] int32, B a multiple of the devices: the index of every example once, then -1; key_bits: uint32, the
+    data of the key that each step folds with its place in the epoch.
+    """
+
+    order: Any
+    key_bits: Any
+
+
 class ChunkInputs(NamedTuple):
     """What the L steps of a chunk are given, in order.
 
-    indices: [L, B] int32, those of examples, -1 where there is none; steps: [L] int32, each one's place in the epoch,
-    which the epoch's key is folded with; rates: [L] float32 learning rates; momenta: [L] float32, the share of
-    the average that each step keeps.
+    steps: [L] int32, each one's place in the epoch; rates: [L] float32 learning rates; momenta: [L] float32, the share
+    of the average that each step keeps.
     """
 
-    indices: Any
     steps: Any
     rates: Any
     momenta: Any
 
 
-def input_shardings(mesh: Mesh) -> ChunkInputs:
-    return ChunkInputs(batch_sharded(mesh), replicated(mesh), replicated(mesh), replicated(mesh))
+def _epoch_shardings(mesh: Mesh) -> EpochInputs:
+    return EpochInputs(batch_sharded(mesh), replicated(mesh))
+
+
+@cache
+def jitted_epoch_inputs(examples: int, batch_size: int, mesh: Mesh) -> jax.stages.Wrapped:
+    """epoch_inputs, jitted: the batches are divided among the devices."""
+    return jax.jit(
+        partial(epoch_inputs, examples=examples, batch_size=batch_size, devices=mesh.size),
+        in_shardings=replicated(mesh),
+        out_shardings=_epoch_shardings(mesh),
+    )
+
+
+def epoch_inputs(key_bits: Array, epoch: Array, *, examples: int, batch_size: int, devices: int) -> EpochInputs:
+    """key_bits: uint32, the data of the training's key; epoch: [] int32, from 1."""
+    order_key, step_key = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(key_bits), epoch))
+    order = jax.random.permutation(order_key, examples).astype(jnp.int32)
+    batches = jnp.pad(order, (0, -examples % batch_size), constant_values=-1).reshape(-1, batch_size)
+    padded = jnp.pad(batches, ((0, 0), (0, -batch_size % devices)), constant_values=-1)
+    return EpochInputs(padded, jax.random.key_data(step_key))
 
 
 def initial_state(key: Array, spec: TrainSpec) -> TrainState:
@@ -130,29 +158,31 @@ def jitted_chunk(config: StepConfig, mesh: Mesh) -> jax.stages.Wrapped:
     everywhere = replicated(mesh)
     return jax.jit(
         partial(train_chunk, config=config),
-        in_shardings=(everywhere, everywhere, everywhere, input_shardings(mesh), everywhere),
+        in_shardings=(everywhere, everywhere, everywhere, _epoch_shardings(mesh), everywhere),
         out_shardings=everywhere,
         donate_argnums=0,
     )
 
 
 def train_chunk(
-    state: TrainState, images: Array, labels: Array, inputs: ChunkInputs, key_bits: Array, *, config: StepConfig
+    state: TrainState, images: Array, labels: Array, epoch: EpochInputs, inputs: ChunkInputs, *, config: StepConfig
 ) -> tuple[TrainState, Totals, Array]:
-    """Runs L steps. images: [N, 28, 28] uint8; labels: [N] uint8; key_bits: the epoch's key as its uint32 data.
+    """Runs L steps. images: [N, 28, 28] uint8; labels: [N] uint8.
 
     Returns the state, the steps' totals summed, and how many steps went by before the first whose loss is not finite.
     """
-    epoch_key = jax.random.wrap_key_data(key_bits)
+    epoch_key = jax.random.wrap_key_data(epoch.key_bits)
+    indices = epoch.order[inputs.steps]  # [L, B]
 
-    def step(state: TrainState, given: ChunkInputs) -> tuple[TrainState, Outcome]:
-        examples = Examples(images[given.indices], labels[given.indices], given.indices >= 0)
+    def step(state: TrainState, step_inputs: tuple[Array, ChunkInputs]) -> tuple[TrainState, Outcome]:
+        batch, given = step_inputs
+        examples = Examples(images[batch], labels[batch], batch >= 0)
         key = jax.random.fold_in(epoch_key, given.steps)
         return train_step(state, examples, key, rate=given.rates, momentum=given.momenta, config=config)
 
     unroll = math.gcd(config.unroll, len(inputs.steps))  # a rest would be compiled beside
-    state, outcomes = lax.scan(step, state, inputs, unroll=unroll)
-    totals = _totals(outcomes, labels[inputs.indices], inputs.indices >= 0, config)
+    state, outcomes = lax.scan(step, state, (indices, inputs), unroll=unroll)
+    totals = _totals(outcomes, labels[indices], indices >= 0, config)
     return state, totals, jnp.sum(jnp.cumprod(jnp.isfinite(outcomes.loss)))
 
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from model.data import Dataset, split
+from model.data import Dataset
 from model.memory import advised_on_memory
 from model.reports import Checkpoint, Report
 from model.resume import SavedTraining, to_bytes
@@ -33,8 +33,7 @@ def fit(
     Raises DivergedError when the loss is no longer finite, and NotEnoughMemoryError, before the first step if it can.
     """
     with advised_on_memory(spec):
-        examples, validation = split(dataset, spec.validation_split)
-        training = Training(spec, examples, saved)
+        training = Training(spec, dataset, saved)
         checkpoints = _Checkpoints(checkpoint_seconds)
         while not training.finished:
             for report in training.run_epoch():
@@ -43,7 +42,7 @@ def fit(
                     yield checkpoints.of(training)
                     return
                 yield from checkpoints.when_due(training)
-            yield training.end_epoch(validation)
+            yield training.end_epoch()
         yield training.result()
 
 

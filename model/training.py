@@ -1,13 +1,12 @@
 """The host's side of a training: data, order, rates, callbacks.
 
-Shapes: B images in a batch, L steps in a chunk, S steps in an epoch.
+Shapes: L steps in a chunk.
 """
 
 import math
 import operator
 import time
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from model import network as net
 from model.callbacks import reduced, stops, watch
-from model.data import Dataset
+from model.data import Dataset, split
 from model.devices import all_devices, hardware, replicated
 from model.evaluate import mean_scores
 from model.losses import DivergedError
@@ -31,11 +30,12 @@ from model.scores import MeanScores
 from model.spec import TrainSpec, keeps_best
 from model.step import (
     ChunkInputs,
+    EpochInputs,
     Totals,
     TrainState,
     initial_state,
-    input_shardings,
     jitted_chunk,
+    jitted_epoch_inputs,
     step_config,
     weights,
 )
@@ -48,13 +48,16 @@ class Training:
     """A run's data and state on the devices, its one compiled function, and its journal."""
 
     def __init__(self, spec: TrainSpec, dataset: Dataset, saved: SavedTraining | None = None) -> None:
-        self.spec, self.mesh, self.examples = spec, all_devices(), len(dataset)
-        self.images, self.labels = self.on_devices((dataset.images, dataset.labels))
-        plan = plan_epoch(spec, self.examples, backend=jax.default_backend())
+        examples, held_out = split(dataset, spec.validation_split)
+        self.spec, self.mesh = spec, all_devices()
+        self.images, self.labels = self.on_devices((examples.images, examples.labels))
+        self.held_out = held_out and jax.device_put((held_out.images, held_out.labels), jax.local_devices()[0])
+        plan = plan_epoch(spec, len(examples), backend=jax.default_backend())
         begun = Journal(chunk_steps=plan.chunk_steps, hardware=hardware())
         self.journal = saved.journal.model_copy(deep=True) if saved else begun
         self.plan = plan._replace(chunk_steps=self.journal.chunk_steps)
-        init_key, self.train_key = jax.random.split(jax.random.key(spec.seed))
+        init_key, train_key = jax.random.split(jax.random.key(spec.seed))
+        self.key_bits = self.on_devices(jax.random.key_data(train_key))
         self.state: TrainState = self.on_devices(saved.state if saved else initial_state(init_key, spec))
         self.best = saved.best if saved else None
         self.last_good = _LastGood()
@@ -74,32 +77,30 @@ class Training:
     def run_epoch(self) -> Iterator[StepReport]:
         """What is left of the journal's epoch; a report after each chunk."""
         self.pace.start_lap()
-        order_key, step_key = jax.random.split(jax.random.fold_in(self.train_key, self.journal.epoch))
-        order, step_bits = self.order(order_key), self.on_devices(jax.random.key_data(step_key))
+        epoch = self.epoch_inputs()
         for chunk in self.plan.chunks:
             if chunk.start < self.journal.step:
                 continue
             if self._steps_before() + chunk.start > 0:
                 self.last_good.remember(self.state)
-            arguments = (self.state, self.images, self.labels, self.inputs(order, chunk), step_bits)
+            arguments = (self.state, self.images, self.labels, epoch, self.chunk_inputs(chunk))
             self.state, *measured = self.compiled(arguments, len(chunk))(*arguments)
             totals, good_steps = jax.tree.map(np.ndarray.tolist, jax.device_get(measured))
             yield self._record(chunk, totals, good_steps)
 
-    def order(self, key: Array) -> NDArray[np.int32]:
-        """[S, B], B a multiple of the devices: every example's index once, in random order, then -1."""
-        order = np.full(self.plan.steps * self.spec.batch_size, -1, np.int32)
-        order[: self.examples] = _permutation(key, self.examples)
-        batches = order.reshape(self.plan.steps, self.spec.batch_size)
-        return np.pad(batches, ((0, 0), (0, -self.spec.batch_size % self.mesh.size)), constant_values=-1)
+    def epoch_inputs(self) -> EpochInputs:
+        """The journal's epoch's. They are made on the devices: nothing waits for them here."""
+        make = jitted_epoch_inputs(len(self.labels), self.spec.batch_size, self.mesh)
+        inputs: EpochInputs = make(self.key_bits, jax.device_put(np.int32(self.journal.epoch), replicated(self.mesh)))
+        return inputs
 
-    def inputs(self, order: NDArray[np.int32], chunk: range) -> ChunkInputs:
+    def chunk_inputs(self, chunk: range) -> ChunkInputs:
         """Of these steps of the journal's epoch, on the devices."""
         in_epoch = np.asarray(chunk, np.int32)
         steps = self._steps_before() + in_epoch
         momenta = np.where(steps == 0, 0.0, self.spec.ema_momentum or 0.0).astype(np.float32)
-        inputs = ChunkInputs(order[in_epoch], in_epoch, self._rates(steps).astype(np.float32), momenta)
-        return jax.device_put(inputs, input_shardings(self.mesh))
+        inputs = ChunkInputs(in_epoch, self._rates(steps).astype(np.float32), momenta)
+        return jax.device_put(inputs, replicated(self.mesh))
 
     def _rates(self, steps: NDArray[np.int32]) -> NDArray[np.float64]:
         """The learning rates of these steps of the run."""
@@ -132,10 +133,10 @@ class Training:
         journal.seconds += (seconds := self.pace.lap())
         return self.pace.report(journal.epoch, self._steps_before() + chunk.stop, totals, seconds)
 
-    def end_epoch(self, validation: Dataset | None) -> EpochReport:
+    def end_epoch(self) -> EpochReport:
         """Scores the held-out images, and lets the callbacks decide."""
         journal, spec = self.journal, self.spec
-        scores = self._validate(validation) if validation else None
+        scores = self._validate(*self.held_out) if self.held_out else None
         rate = float(self._rates(np.array([self._steps_before() + self.plan.steps - 1]))[0])
         report = _epoch_report(journal, scores, rate, journal.seconds + self.pace.lap())
         journal.history.append(report)
@@ -149,9 +150,11 @@ class Training:
         journal.epoch, journal.step, journal.totals, journal.seconds = journal.epoch + 1, 0, None, 0.0
         return report
 
-    def _validate(self, validation: Dataset) -> MeanScores:
+    def _validate(self, images: Array, labels: Array) -> MeanScores:
+        # Each device has all of them, and one is enough to score them.
+        here = jax.tree.map(lambda array: array.addressable_data(0), weights(self.state))
         try:
-            return mean_scores(self.weights(), validation, self.spec)
+            return mean_scores(here, images, labels, self.spec)
         except DivergedError as error:
             where = f"after epoch {self.journal.epoch}, at step {self._steps_before() + self.plan.steps}"
             raise DivergedError(f"{where}, {error}", self.last_good.weights) from None
@@ -175,11 +178,6 @@ class Training:
         return FitResult(self.best, history[best_epoch - 1].validation)
 
 
-@partial(jax.jit, static_argnames="examples")
-def _permutation(key: Array, examples: int) -> Array:
-    return jax.random.permutation(key, examples)
-
-
 @jax.jit
 def _finite(tree: Any) -> Array:
     return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
@@ -187,7 +185,7 @@ def _finite(tree: Any) -> Array:
 
 def _copy(tree: Any) -> Any:
     """Not a view, which would keep the next step from taking the state's buffers over."""
-    return jax.tree.map(np.array, tree)
+    return jax.tree.map(np.array, jax.device_get(tree))
 
 
 class _LastGood:

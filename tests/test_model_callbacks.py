@@ -42,7 +42,7 @@ def test_early_stopping_ends_the_run_and_restores_the_best_epochs_weights(images
     assert result.validation == history[best].validation
     _, held_out = split(images, 0.2)
     assert held_out is not None
-    assert mean_scores(result.parameters, held_out, settings) == result.validation
+    assert mean_scores(result.parameters, held_out.images, held_out.labels, settings) == result.validation
 
 
 def test_the_best_weights_are_restored_when_the_run_ends_normally_too(images: Dataset) -> None:
@@ -176,7 +176,7 @@ def test_augmentation_changes_the_training_and_not_the_scores(images: Dataset) -
     assert history[-1].accuracy < plain[-1].accuracy
     _, held_out = split(images, 0.2)
     assert held_out is not None
-    assert mean_scores(result.parameters, held_out, settings) == result.validation
+    assert mean_scores(result.parameters, held_out.images, held_out.labels, settings) == result.validation
 
 
 def test_what_diverges_unseen_in_an_epochs_last_step_is_told_with_its_place(

@@ -61,7 +61,7 @@ def test_a_report_is_of_every_image_whatever_their_number(mnist: Mnist, count: i
     report = evaluate(parameters, few, SPEC)
     assert np.sum(report.confusion_matrix) == count
     assert report.accuracy == pytest.approx(np.trace(report.confusion_matrix) / count)
-    assert (report.loss, report.accuracy) == mean_scores(parameters, few, SPEC)[:2]
+    assert (report.loss, report.accuracy) == mean_scores(parameters, few.images, few.labels, SPEC)[:2]
 
 
 def test_the_hardest_images_are_those_with_the_largest_loss(mnist: Mnist) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from model import network as net
 from model.devices import all_devices
-from model.evaluate import BATCH_SIZE, _batched_logits
+from model.evaluate import logits_of
 from model.inference import answer
 from model.plan import plan_epoch
 from model.presets import PRESETS, PresetName
 from model.spec_layers import Conv2D
-from model.step import ChunkInputs, initial_state, jitted_chunk, step_config
+from model.step import ChunkInputs, EpochInputs, initial_state, jitted_chunk, step_config
 
 EXAMPLES = 54_000
 
@@ -38,13 +38,14 @@ def for_cuda(traced: jax.stages.Traced) -> str:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_presets_training_lowers_for_cuda_without_what_is_slow_there(preset: PresetName) -> None:
     spec = PRESETS[preset].spec
-    steps = plan_epoch(spec, EXAMPLES, backend="gpu").chunk_steps
+    plan = plan_epoch(spec, EXAMPLES, backend="gpu")
     state = jax.eval_shape(partial(initial_state, spec=spec), jax.random.key(0))
-    indices = array(steps, spec.batch_size, dtype="int32")
-    inputs = ChunkInputs(indices, array(steps, dtype="int32"), array(steps), array(steps))
+    epoch = EpochInputs(array(plan.steps, spec.batch_size, dtype="int32"), array(2, dtype="uint32"))
+    steps = plan.chunk_steps
+    inputs = ChunkInputs(array(steps, dtype="int32"), array(steps), array(steps))
     images, labels = array(EXAMPLES, 28, 28, dtype="uint8"), array(EXAMPLES, dtype="uint8")
     chunk = jitted_chunk(step_config(spec), all_devices())
-    program = for_cuda(chunk.trace(state, images, labels, inputs, array(2, dtype="uint32")))
+    program = for_cuda(chunk.trace(state, images, labels, epoch, inputs))
     assert "scatter" not in program
     writes_variants = bool(spec.augmentation and spec.augmentation.variants)
     assert program.count("stablehlo.while") == 1 + writes_variants  # over the steps, and over kinds of strokes
@@ -56,7 +57,7 @@ def test_a_presets_training_lowers_for_cuda_without_what_is_slow_there(preset: P
 def test_a_presets_evaluation_and_inference_lower_for_cuda(preset: PresetName) -> None:
     spec = PRESETS[preset].spec
     parameters = jax.eval_shape(partial(net.init, network=spec.network), jax.random.key(0))
-    batches = array(12, BATCH_SIZE, 28, 28, dtype="uint8")
-    assert for_cuda(_batched_logits.trace(parameters, batches, network=spec.network))
+    held_out = array(5_999, 28, 28, dtype="uint8")
+    assert for_cuda(logits_of.trace(parameters, held_out, network=spec.network))
     images = array(4, 28, 28, dtype="uint8")
     assert for_cuda(jax.jit(partial(answer, spec=spec)).trace(parameters, None, images))

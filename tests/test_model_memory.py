@@ -88,9 +88,8 @@ def test_a_device_without_a_limit_has_no_free_memory_to_tell(monkeypatch: pytest
 def test_the_estimate_is_within_a_small_factor_of_what_xla_lays_out(preset: str) -> None:
     spec = PRESETS[preset].spec.model_copy(update={"validation_split": 0.0, "early_stopping": None})
     training = Training(spec, noise(2 * spec.batch_size))
-    order = training.order(jax.random.key(0))
-    key = jax.random.key_data(jax.random.key(1))
-    arguments = (training.state, training.images, training.labels, training.inputs(order, range(2)), key)
+    inputs = (training.epoch_inputs(), training.chunk_inputs(range(2)))
+    arguments = (training.state, training.images, training.labels, *inputs)
     analysis = training.compiled(arguments, 2).memory_analysis()
     actual = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
     assert 0.5 < estimate_memory_bytes(spec, 2 * spec.batch_size) / actual < 2.0

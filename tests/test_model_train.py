@@ -35,12 +35,13 @@ def assert_same_bits(one: net.NetworkParameters, other: net.NetworkParameters) -
 
 def test_an_epochs_order_has_every_example_once_and_padding_behind_it(images: Dataset) -> None:
     training = Training(spec(), images)
-    order = training.order(jax.random.key(0))
+    order = np.asarray(training.epoch_inputs().order)
     assert order.shape == (11, 100)
     assert sorted(order.ravel()) == [-1] * 50 + list(range(1050))
     assert (order[:10] >= 0).all()
     assert (order[10, 50:] == -1).all()
-    assert (order != training.order(jax.random.key(1))).any()
+    training.journal.epoch = 2
+    assert (order != training.epoch_inputs().order).any()
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 100, 128, 10_000])
@@ -73,8 +74,7 @@ def test_a_scan_equals_a_plain_loop_over_optax(images: Dataset) -> None:
     parameters = jax.tree.map(jnp.copy, training.state.parameters)
     optimizer = optax.sgd(0.1, momentum=0.9)
     state = optimizer.init(parameters)
-    key, _ = jax.random.split(jax.random.fold_in(training.train_key, 1))
-    order = training.order(key)
+    order = np.asarray(training.epoch_inputs().order)
 
     def loss(parameters: net.NetworkParameters, batch: np.ndarray) -> jax.Array:
         logits = net.apply(parameters, images.images[batch], network=settings.network)
@@ -146,7 +146,7 @@ def test_one_batch_can_be_learned_by_heart(images: Dataset, optimizer: dict[str,
     few = Dataset(images.images[:20], images.labels[:20])
     last = {**SMALL[-1], "activation": "linear" if loss == "hinge" else "softmax"}
     settings = spec(network=[*SMALL[:-1], last], epochs=300, batch_size=20, loss=loss, optimizer={**optimizer, **rate})
-    assert mean_scores(trained(list(fit(settings, few))), few, settings).accuracy == 1.0
+    assert mean_scores(trained(list(fit(settings, few))), few.images, few.labels, settings).accuracy == 1.0
 
 
 def test_validation_images_are_held_out_and_scored(images: Dataset) -> None:
@@ -155,7 +155,7 @@ def test_validation_images_are_held_out_and_scored(images: Dataset) -> None:
     last = [report for report in reports if isinstance(report, EpochReport)][-1]
     _, held_out = split(images, 0.2)
     assert held_out is not None
-    scores = mean_scores(trained(reports), held_out, settings)
+    scores = mean_scores(trained(reports), held_out.images, held_out.labels, settings)
     assert (last.validation_loss, last.validation_accuracy) == (scores.loss, scores.accuracy)
     only_train = Dataset(images.images[:840], images.labels[:840])
     assert_same_bits(trained(reports), trained(list(fit(spec(), only_train))))
@@ -166,6 +166,17 @@ def test_a_loss_that_explodes_ends_the_training_with_epoch_and_step(images: Data
     settings = spec(network=network, loss="mean_squared_error", optimizer={"type": "sgd", "learning_rate": 10})
     with pytest.raises(DivergedError, match=r"the loss became (nan|inf) in epoch 1, at step \d+; try a smaller"):
         list(fit(settings, images))
+
+
+def test_an_epoch_scores_what_is_on_the_device_and_puts_there_what_it_says_alone(images: Dataset) -> None:
+    training = Training(spec(validation_split=0.2, metrics=["accuracy", "per_class_accuracy"]), images)
+    list(training.run_epoch())
+    training.end_epoch()  # the first compiles
+    with jax.transfer_guard("disallow"):
+        list(training.run_epoch())
+    with jax.transfer_guard_host_to_device("disallow_explicit"):
+        training.end_epoch()
+    assert training.finished
 
 
 def test_closing_the_generator_stops_the_training_at_once(mnist: Mnist) -> None:
