@@ -9,6 +9,7 @@ Everywhere
     errors              the error tree
     database            SQLite or PostgreSQL, by a URL
     lifeline            a child process ends with its parent
+    computing           threads for what never waits
 
 Models
     model_schemas       shapes of models and aliases

@@ -23,6 +23,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from app.computing import computed
 from app.database import UNAVAILABLE
 
 RUNS_SECONDS = 1.0  # a scrape waits no longer for the database
@@ -98,7 +99,7 @@ class Metrics:
         """Everything in the text format that an Accept header asks for, and its media type."""
         runs = None if self._runs is None else await self._runs.ask()
         encode, media_type = choose_encoder(accept)
-        return await asyncio.to_thread(encode, _Scrape(self.registry, runs)), media_type
+        return await computed(encode, _Scrape(self.registry, runs)), media_type
 
 
 class _RunCounts:

@@ -1,6 +1,5 @@
 """From the body of a request to drawings, in every form that they may be sent."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 
+from app.computing import computed
 from app.drawings import Drawing, decoded
 from app.errors import InvalidInputError, MediaTypeError
 from app.predict_schemas import PredictRequest
@@ -37,7 +37,7 @@ async def read_drawings(request: Request) -> list[Drawing]:
 
 async def parsed(parse: Callable[[bytes], Parsed], body: bytes) -> Parsed:
     """What a JSON body says; a large one is read in a thread, so that it holds up nobody."""
-    return parse(body) if len(body) <= SMALL_BODY_BYTES else await asyncio.to_thread(parse, body)
+    return parse(body) if len(body) <= SMALL_BODY_BYTES else await computed(parse, body)
 
 
 def media_type_of(request: Request) -> str:

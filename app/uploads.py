@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.computing import computed
 from app.errors import InvalidInputError, ScoringError, TooManyUploadsError
 from app.model_schemas import ModelInfo
 from app.registry import Registry
@@ -49,7 +50,7 @@ class Uploads:
         """
         if existing := await asyncio.to_thread(self._registry.same, data):
             return await asyncio.to_thread(self._registry.model, existing), False
-        spec = await asyncio.to_thread(check, data)
+        spec = await computed(check, data)
         async with self._scoring:
             evaluation = await score(data, self._cache_dir)
         model, new = await asyncio.to_thread(self._registry.add, data, spec, evaluation, name)

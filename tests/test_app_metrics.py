@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,9 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import OperationalError
 
 from app.metrics import Metrics
+from app.request_bodies import SMALL_BODY_BYTES, parsed
 from app.request_counts import CountRequests
 from tests.drawings import draw, encoded
-from tests.processes import SMALL_SPEC, Service
+from tests.processes import SMALL_SPEC, SOON_SECONDS, Service
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -214,3 +217,20 @@ def test_openmetrics_is_spoken_to_who_asks_for_it(service: Service) -> None:
     assert response.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     families: Any = list(openmetrics.text_string_to_metric_families(response.text))
     assert "inkling_http_requests" in {family.name for family in families}
+
+
+def test_what_only_computes_is_done_though_every_thread_waits_for_the_database() -> None:
+    answered = threading.Event()
+
+    async def ask() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        waiting = asyncio.create_task(asyncio.to_thread(answered.wait))
+        try:
+            async with asyncio.timeout(SOON_SECONDS):
+                assert await parsed(len, bytes(SMALL_BODY_BYTES + 1)) == SMALL_BODY_BYTES + 1
+                assert await scraped(Metrics())
+        finally:
+            answered.set()
+            await waiting
+
+    asyncio.run(ask())
