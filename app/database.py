@@ -24,8 +24,9 @@ SCHEMA = "inkling"
 POSTGRESQL = "postgresql"
 metadata = sa.MetaData()
 
-# What a database raises that is away, full or too busy: it may be well again in a moment.
-UNAVAILABLE = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+# What a database raises that is away, full or too busy: it may be well again in a moment. The last is PostgreSQL's, for
+# a transaction that slept for too long, and from a server that has become a standby.
+UNAVAILABLE = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, sa.exc.InternalError)
 
 # Times come back in UTC. A process that sleeps, or a machine that is gone, in the middle of a transaction holds the
 # others up for so long.

@@ -7,7 +7,8 @@ from app.settings import Settings
 
 QUIET = ("alembic", "dbos", "httpx", "jax")  # heard from WARNING on: what they say below is of use to their makers
 _CANCELLED = ("was cancelled during execution", "no longer owned by this execution")
-_AWAY = ("OperationalError", "InterfaceError", "TimeoutError")  # as in app.database, which not every process loads
+# As in app.database, which not every process loads.
+_AWAY = ("OperationalError", "InterfaceError", "TimeoutError", "InternalError")
 
 
 def configure(process: str, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -18,7 +19,7 @@ from alembic.config import Config
 
 from app.aliases import Candidate, Counts
 from app.checkpoints import Checkpoints
-from app.database import SCHEMA, Database
+from app.database import SCHEMA, UNAVAILABLE, Database
 from app.errors import (
     AliasNotFoundError,
     CandidateError,
@@ -256,6 +257,24 @@ def test_whoever_waits_for_news_hears_of_a_candidate(registry: Registry) -> None
         heard = pool.submit(news.wait, 2 * SOON_SECONDS)
         registry.try_beside_default(model, shadow=True)
         heard.result(SOON_SECONDS)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    "trouble", ["SET LOCAL idle_in_transaction_session_timeout = '50ms'", "SET LOCAL transaction_read_only = on"]
+)
+def test_a_database_that_ends_a_transaction_or_takes_none_is_away_for_a_while(
+    database: Database, registry: Registry, trouble: str
+) -> None:
+    def attempt() -> None:
+        with database.writing() as connection:
+            connection.exec_driver_sql(trouble)
+            time.sleep(0.3)
+            connection.execute(sa.text("DELETE FROM models"))
+
+    with pytest.raises(UNAVAILABLE):
+        attempt()
+    assert registry.models() == []
 
 
 def test_aliases_changed_at_once_leave_each_name_with_one_model_that_is_there(registry: Registry) -> None:
