@@ -16,6 +16,7 @@ from app.database import Database
 from app.heartbeats import Heartbeats
 from app.jobs import OUTLOOK_SECONDS, Jobs, run_id_of
 from app.registry import Registry
+from app.routes.train import _watch
 from app.run_queue import SNAPSHOT, STREAM, add_event, empty_snapshot
 from app.scheduling import Priority
 from app.schemas import RunState
@@ -158,6 +159,16 @@ def test_of_a_run_that_waits_nothing_is_read_until_it_starts(other: Jobs, monkey
             assert [message async for messages in following for message in messages] == []
 
     asyncio.run(watch())
+
+
+def test_a_stream_of_a_run_that_is_deleted_meanwhile_breaks_off(other: Jobs) -> None:
+    async def look() -> None:
+        run = await other.enqueue(SPEC)
+        await other.cancel(run.id)
+        await other.delete(run.id)
+        assert [message async for message in _watch(other, run, 0)] == []
+
+    asyncio.run(look())
 
 
 def test_of_a_cancelled_run_only_what_its_snapshot_lacks_is_read_again(other: Jobs) -> None:

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
+from app.database import UNAVAILABLE
 from app.dependencies import ExistingRun, JobsDep, RunId, SettingsDep
-from app.errors import KeyTakenError, describe
+from app.errors import KeyTakenError, RunNotFoundError, describe
 from app.feeds import EventStream
 from app.jobs import Jobs, run_id_of
 from app.scheduling import Priority
@@ -141,8 +142,9 @@ async def _watch(jobs: Jobs, run: Run, offset: int) -> AsyncGenerator[bytes, Non
     if offset == 0:  # the stream of a run that ended long ago is not kept
         for epoch in run.history:
             yield format_sse_event(event="epoch", data_str=epoch.model_dump_json())
-    if end := await jobs.end(run.id):
-        yield format_sse_event(event="end", data_str=end.model_dump_json())
+    with suppress(RunNotFoundError, *UNAVAILABLE):  # too late for a problem; who asks again is told
+        if end := await jobs.end(run.id):
+            yield format_sse_event(event="end", data_str=end.model_dump_json())
 
 
 @router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(403, 404, 409))
