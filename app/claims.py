@@ -77,7 +77,7 @@ def serve(url: str, executor: str, place: WorkerInfo, train: Train) -> None:
             "system_database_url": queue_url(url),
             "executor_id": executor,
             "application_version": APPLICATION_VERSION,
-            "log_level": "WARNING",
+            "log_level": None,  # app.logs has set it
         }
     )
 

@@ -14,7 +14,7 @@ _AWAY = ("OperationalError", "InterfaceError", "TimeoutError", "InternalError")
 def configure(process: str, settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level, format=f"%(asctime)s {process} %(levelname)s %(message)s")
     for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[settings.log_level]))
     for edit in (_is_no_cancellation, _is_brief_about_outages):
         logging.getLogger("dbos").addFilter(edit)
 

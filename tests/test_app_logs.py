@@ -37,6 +37,12 @@ def test_an_outage_is_one_line_even_where_it_has_no_text(caplog: pytest.LogCaptu
     assert caplog.records[0].exc_info is None
 
 
+def test_the_least_severe_level_logged_is_everybodys() -> None:
+    for asked, heard in (("ERROR", logging.ERROR), ("DEBUG", logging.WARNING)):
+        logs.configure("test", Settings(log_level=asked))
+        assert {logging.getLogger(name).level for name in logs.QUIET} == {heard}
+
+
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGRTMIN + 1, "35")])
 def test_a_process_that_a_signal_ends_says_which(number: int, name: str) -> None:
     assert describe_crash(-number, 0) == f"the training process ended by signal {name}"
