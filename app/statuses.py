@@ -15,7 +15,7 @@ from model.spec import TrainSpec
 NOBODY = "inkling"  # whose runs the service's own are
 ACTIVE = {RunState.QUEUED, RunState.RUNNING}
 EVENTS_AT_ONCE = 200  # to render them holds the event loop up for a few milliseconds
-CUT_SHORT = {"CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}  # the worker could save no last snapshot
+CUT_SHORT = {"CANCELLED", "ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}  # the worker could save no last snapshot
 
 _STATES = {
     "ENQUEUED": RunState.QUEUED,

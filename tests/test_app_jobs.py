@@ -171,7 +171,8 @@ def test_a_stream_of_a_run_that_is_deleted_meanwhile_breaks_off(other: Jobs) -> 
     asyncio.run(look())
 
 
-def test_of_a_cancelled_run_only_what_its_snapshot_lacks_is_read_again(other: Jobs) -> None:
+@pytest.mark.parametrize("status", ["CANCELLED", "ERROR"])
+def test_of_a_run_that_was_cut_short_only_what_its_snapshot_lacks_is_read_again(other: Jobs, status: str) -> None:
     async def look() -> None:
         run = (await other.enqueue(SPEC)).id
         await other.cancel(run)
@@ -185,6 +186,7 @@ def test_of_a_cancelled_run_only_what_its_snapshot_lacks_is_read_again(other: Jo
             connection.execute(
                 tables.streams.insert(), [{**row, "offset": n, "value": value} for n, value in enumerate(values)]
             )
+            connection.execute(tables.workflow_status.update().values(status=status))
         assert [epoch.epoch for epoch in (await other.run(run)).history] == [1, 2, 3]
 
     asyncio.run(look())
