@@ -63,6 +63,10 @@ def main(run: str, attempt: int) -> None:
     except SupersededError as error:
         _log.warning("%s", error)
         sys.exit(SUPERSEDED)
+    except Exception as error:  # noqa: BLE001 - whatever it is, who asked for the run is told
+        _log.exception("the training failed")
+        reason = str(error).partition("\n")[0]
+        end = RunEnd(state=RunState.FAILED, error=f"{type(error).__name__}: {reason}")
     if end is None:
         sys.exit(STOPPED)
     send("end", end)

@@ -1,6 +1,12 @@
 """What a training in a child process comes to, whatever the database: equal files, divergence, a violent end."""
 
-from tests.processes import LONG_SPEC, SMALL_SPEC, Service, wait_for
+import json
+import os
+import subprocess
+
+from app.worker import TRAINER
+from tests.postgresql import Postgresql
+from tests.processes import LONG_SPEC, ROOT, SMALL_SPEC, Service, wait_for
 
 
 def test_equal_specs_give_equal_files(service: Service) -> None:
@@ -32,6 +38,23 @@ def test_a_training_that_diverges_late_publishes_the_last_parameters_that_were_f
     assert model["scores"]["accuracy"] > 0.5
     again = service.http.post(f"/train/{run['id']}/cancel")
     assert (again.status_code, "ended (failed)" in again.json()["detail"]) == (409, True), again.json()
+
+
+def test_a_trainer_says_what_has_failed_though_nobody_expected_it(postgresql: Postgresql) -> None:
+    settings = {"INKLING_DATABASE_URL": postgresql.new_database()}  # without a table
+    with subprocess.Popen(
+        [*TRAINER, "run", "1"],
+        cwd=ROOT,
+        env={**os.environ, **settings},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as trainer:
+        assert trainer.stdin is not None and trainer.stdout is not None
+        trainer.stdin.write(json.dumps(SMALL_SPEC).encode() + b"\n")
+        trainer.stdin.flush()  # and it stays open: it is the lifeline
+        end = json.loads(trainer.stdout.readline())
+    assert (end["kind"], end["data"]["state"]) == ("end", "failed")
+    assert 'ProgrammingError: (psycopg.errors.UndefinedTable) relation "models" does not exist' in end["data"]["error"]
 
 
 def test_a_trainer_that_is_killed_fails_its_run_and_nothing_else(service: Service) -> None:
