@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from app.lifeline import end_with_parent, offer_to_the_memory_killer, take_stdout
 from model.checkpoint import confidence_of, from_bytes
 from model.compilation import configure_jax
-from model.data import DataUnavailableError, load_mnist
+from model.data import load_mnist
 from model.evaluate import evaluate
 from model.losses import DivergedError
 from model.scores import Evaluation
@@ -25,11 +25,10 @@ NICENESS = 10  # predictions go first
 
 
 class Verdict(BaseModel):
-    """One of the three."""
+    """One of the two."""
 
     evaluation: Evaluation | None = None
     refusal: str | None = None  # what is wrong with the model
-    unavailable: str | None = None  # what is missing here
 
 
 def main(cache_dir: Path, count: int) -> None:
@@ -49,8 +48,6 @@ def _verdict(data: bytes, cache_dir: Path) -> Verdict:
         return Verdict(evaluation=evaluate(jax.tree.map(jnp.asarray, parameters), test, spec, confidence_of(data)))
     except DivergedError:
         return Verdict(refusal="its outputs on the test images are not finite")
-    except DataUnavailableError as error:
-        return Verdict(unavailable=str(error))
 
 
 if __name__ == "__main__":

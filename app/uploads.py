@@ -14,6 +14,7 @@ from app.model_schemas import ModelInfo
 from app.registry import Registry
 from app.scorer import Verdict
 from model.checkpoint import CheckpointError, confidence_of, from_bytes
+from model.data import DataUnavailableError, load_mnist
 from model.scores import Evaluation
 from model.spec import TrainSpec
 
@@ -86,6 +87,10 @@ def _refusal(reason: str) -> InvalidInputError:
 
 async def score(data: bytes, cache_dir: Path) -> Evaluation:
     """The report on MNIST's test set. Raises InvalidInputError for a network that cannot be scored, ScoringError."""
+    try:
+        await asyncio.to_thread(load_mnist, cache_dir)  # to fetch it takes none of the model's time
+    except DataUnavailableError as error:
+        raise ScoringError(f"the model cannot be scored: {error}") from None
     process = await asyncio.create_subprocess_exec(
         *SCORER,
         str(cache_dir),
@@ -104,8 +109,7 @@ async def score(data: bytes, cache_dir: Path) -> Evaluation:
             await process.wait()
     if verdict.refusal:
         raise _refusal(verdict.refusal)
-    if verdict.evaluation is None:
-        raise ScoringError(f"the model cannot be scored: {verdict.unavailable}")
+    assert verdict.evaluation is not None, "a verdict has one of the two"
     return verdict.evaluation
 
 

@@ -249,6 +249,13 @@ def test_scoring_that_takes_too_long_is_ended(cache_dir: Path, monkeypatch: pyte
         asyncio.run(score(GOOD, cache_dir))
 
 
+def test_data_that_cannot_be_fetched_is_no_fault_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setattr(uploads, "SCORING_SECONDS", 0.1)
+    with pytest.raises(ScoringError, match="cannot be scored: MNIST is not cached and cannot be fetched"):
+        asyncio.run(score(GOOD, tmp_path))
+
+
 def test_a_scorer_that_dies_is_no_fault_of_the_model(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "SCORER", (*SCORER[:1], "-c", "import os; os.kill(os.getpid(), 9)"))
     with pytest.raises(ScoringError, match="ended early, with status -9"):
