@@ -56,6 +56,13 @@ def test_model_knows_neither_the_service_nor_web_nor_database(path: Path) -> Non
     assert not outside & {"app", "fastapi", "starlette", "sqlalchemy", "dbos", "uvicorn", "typer"}
 
 
+def test_a_wheel_has_every_folder_of_the_service() -> None:
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent for name in ("app", "model", "static") for path in (ROOT / name).rglob("*.*")}
+    found = {".".join(folder.relative_to(ROOT).parts) for folder in folders if folder.name != "__pycache__"}
+    assert set(built) == found
+
+
 @pytest.mark.parametrize("package", [app, model], ids=lambda package: package.__name__)
 def test_a_module_imports_only_what_stands_above_it_in_its_packages_map(package: ModuleType) -> None:
     order = re.findall(r"^    (\w+)  ", str(package.__doc__), re.MULTILINE)
