@@ -60,8 +60,12 @@ class _Child:
                 self.pause_seconds = 0.0
         if now - self.ended_at >= self.pause_seconds:
             self.pause_seconds = min(2 * self.pause_seconds + 0.5, LONGEST_PAUSE_SECONDS)
-            self.started_at, self.ended_at = now, None
-            self.process = self._start()
+            try:
+                self.process = self._start()
+                self.started_at, self.ended_at = now, None
+            except OSError as error:  # the machine has no memory, say; the others go on
+                self.ended_at = now
+                _log.warning("%s cannot be started: %s", self.program.name, error)
 
     def terminate(self) -> None:
         if self.process.poll() is None:

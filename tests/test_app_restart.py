@@ -8,6 +8,7 @@ import pytest
 
 from app.checkpoints import Checkpoints
 from app.database import Database
+from app.supervisor import Program, _Child
 from model.data import Mnist
 from model.spec import TrainSpec
 from tests import trainings
@@ -109,3 +110,24 @@ def test_a_signal_ends_every_process_in_the_midst_of_a_run(tmp_path: Path, numbe
         service.process.send_signal(number)
         service.process.wait(SOON_SECONDS)
         wait_for(lambda: not service.pids(), SOON_SECONDS)
+
+
+def test_a_program_that_cannot_be_started_again_is_tried_until_it_can(tmp_path: Path) -> None:
+    program, elsewhere = tmp_path / "program", tmp_path / "elsewhere"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    child = _Child(Program("program", (str(program),), {}))
+    with child.process as first:
+        pass  # it ends by itself
+    program.rename(elsewhere)
+    child.keep_running()
+    assert child.process is first
+    elsewhere.rename(program)
+
+    def is_started() -> bool:
+        child.keep_running()
+        return child.process is not first
+
+    wait_for(is_started, SOON_SECONDS)
+    with child.process:
+        pass
