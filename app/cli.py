@@ -137,8 +137,9 @@ def train(
     """Train in this process, without the service, into a file; or on a service, which publishes the model."""
     _check_files(output, checkpoint)
     if on_service or url:
-        if checkpoint:
-            fail("--checkpoint: a service keeps its own")
+        for option, given in (("--checkpoint", checkpoint), ("--checkpoint-seconds", checkpoint_seconds)):
+            if given is not None:
+                fail(f"{option}: a service keeps its own")
         cli_remote.train({"preset": preset, **_read_json(spec)}, url or os.environ.get("INKLING_URL"), output)
     else:
         _train_here(_read_spec(spec, preset), output or Path("model.safetensors"), checkpoint, checkpoint_seconds)

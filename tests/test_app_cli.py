@@ -280,8 +280,9 @@ def test_train_on_a_service_says_what_it_refuses(service: Service, tmp_path: Pat
     result = on(service, "train", "--remote", "--preset", "huge")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("body.preset: Input should be 'tutorial', 'quick'")
-    result = on(service, "train", "--remote", "--checkpoint", str(tmp_path / "file"))
-    assert (result.returncode, result.stderr) == (1, "--checkpoint: a service keeps its own\n")
+    for option, given in (("--checkpoint", str(tmp_path / "file")), ("--checkpoint-seconds", "0")):
+        result = said("train", "--remote", option, given, INKLING_URL=service.url)
+        assert (result.returncode, result.stderr) == (1, f"{option}: a service keeps its own\n")
 
 
 def test_a_watched_run_is_left_alone_by_ctrl_c_and_ended_by_cancel(service: Service) -> None:
