@@ -12,8 +12,10 @@ from app.database import RETRY_SECONDS, UNAVAILABLE
 from app.heartbeats import Heartbeats, Watch
 from app.schemas import WorkerInfo
 from app.settings import Settings
+from model.files import prune
 
 SWEEP_SECONDS = 3600.0
+COMPILED_BYTES = 1_000_000_000  # of compiled code that are kept: that of some thousand networks
 _NO_BEATS = -1  # of a worker that died before it had a row, or whose row is gone
 
 _log = logging.getLogger(__name__)
@@ -101,6 +103,8 @@ class Upkeep(threading.Thread):
         for run in claims.ended(self._checkpoints.runs()):  # cancelled while no worker had them
             self._checkpoints.delete(run)
         claims.prune(self._settings.progress_days)
+        # Whoever is about to read what goes here compiles it again.
+        prune((self._settings.cache_dir / "compiled").glob("*-cache"), COMPILED_BYTES)
         self._swept_at = time.monotonic()
 
 

@@ -1,6 +1,8 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and no more of them than there is room for."""
 
+import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,3 +19,19 @@ def write_atomically(path: Path, body: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def prune(paths: Iterable[Path], most_bytes: int) -> None:
+    """Deletes the files that nobody has used for longest, until what is left is no more than so many bytes."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):  # another process was faster
+            status = path.stat()
+            # Linux writes down once a day that a file was read; where it is told not to, the oldest go.
+            found.append((max(status.st_atime, status.st_mtime), status.st_size, path))
+    total = 0
+    for _, size, path in sorted(found, reverse=True):
+        total += size
+        if total > most_bytes:
+            with contextlib.suppress(OSError):
+                path.unlink()

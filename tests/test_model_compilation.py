@@ -1,4 +1,4 @@
-"""What JAX is told before its first operation, when it is still listened to."""
+"""What JAX is told before its first operation, when it is still listened to; compiled code that is kept."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from model.files import prune
 from tests.processes import ROOT
 
 PROGRAM = """
@@ -49,3 +50,47 @@ def test_flags_are_set_before_there_is_a_backend_and_known_to_it(
     assert said.returncode == 0, said.stderr
     assert said.stdout.splitlines() == expected
     assert list((tmp_path / "compiled").iterdir())
+
+
+def test_what_was_unused_for_longest_is_deleted(tmp_path: Path) -> None:
+    for number, (read, written) in enumerate([(3, 3), (1, 1), (9, 1), (1, 4)]):
+        path = tmp_path / f"{number}-cache"
+        path.write_bytes(b"10 bytes..")
+        os.utime(path, (read, written))
+    prune([*tmp_path.iterdir(), tmp_path / "gone-cache"], most_bytes=25)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2-cache", "3-cache"]
+
+
+VANISHING = """
+import sys, warnings
+from pathlib import Path
+from model.compilation import configure_jax
+from model.files import prune
+configure_jax(Path(sys.argv[1]))
+import jax
+folder = Path(sys.argv[1], "compiled")
+jax.jit(lambda x: x + 2)(1.0)
+prune(folder.iterdir(), most_bytes=0)
+assert not list(folder.iterdir())
+jax.clear_caches()
+assert jax.jit(lambda x: x + 2)(1.0) == 3
+assert (written := list(folder.glob("*-cache")))
+for path in written:
+    path.write_bytes(path.read_bytes()[:-9])
+jax.clear_caches()
+with warnings.catch_warnings(record=True) as said:
+    assert jax.jit(lambda x: x + 2)(1.0) == 3
+assert "Error reading persistent compilation cache" in str(said[0].message)
+"""
+
+
+def test_code_that_was_deleted_or_torn_is_compiled_again(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", VANISHING, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
