@@ -109,7 +109,8 @@ class Training:
             if result is None:
                 return None
             self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
-            model = self._publish(finished(result.parameters, self._spec, mnist), result.validation)
+            trained = finished(result.parameters, self._spec, mnist, last_good=result.last_good)
+            model = self._publish(trained, result.validation)
             return RunEnd(state=RunState.SUCCEEDED, model=model)
         except DivergedError as error:
             kept = salvaged(error, self._spec, mnist)

@@ -17,13 +17,23 @@ class Finished(NamedTuple):
     evaluation: Evaluation  # on the test set
 
 
-def finished(parameters: net.NetworkParameters, spec: TrainSpec, mnist: Mnist) -> Finished:
+def finished(
+    parameters: net.NetworkParameters,
+    spec: TrainSpec,
+    mnist: Mnist,
+    *,
+    last_good: net.NetworkParameters | None = None,
+) -> Finished:
     """The same parameters and spec give the same bytes on the same `hardware`.
 
-    Raises DivergedError for outputs that are not finite.
+    Raises DivergedError, with last_good, for outputs that are not finite: the last step's are seen here at first where
+    no images were held out.
     """
-    confidence = fit_confidence(parameters, spec, mnist.train)
-    evaluation = evaluate(parameters, mnist.test, spec, confidence)
+    try:
+        confidence = fit_confidence(parameters, spec, mnist.train)
+        evaluation = evaluate(parameters, mnist.test, spec, confidence)
+    except DivergedError as error:
+        raise DivergedError(f"after the last step, {error}", last_good) from None
     scores = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
     return Finished(to_bytes(parameters, spec, confidence, scores), evaluation)
 

@@ -73,10 +73,14 @@ class Checkpoint(NamedTuple):
 
 
 class FitResult(NamedTuple):
-    """The last report of a training: its parameters, and their scores on the held-out images, if any were."""
+    """The last report of a training: its parameters, and their scores on the held-out images, if any were.
+
+    last_good: weights of a moment before, which gave finite losses, for the case that these do not; None without any.
+    """
 
     parameters: "NetworkParameters"
     validation: MeanScores | None
+    last_good: "NetworkParameters | None"
 
 
 Report = StepReport | EpochReport | Checkpoint | FitResult

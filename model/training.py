@@ -172,10 +172,10 @@ class Training:
         if not _finite(parameters):
             raise DivergedError(f"a parameter is not finite after the last step; {ADVICE}", self.last_good.weights)
         if self.best is None:
-            return FitResult(parameters, history[-1].validation)
+            return FitResult(parameters, history[-1].validation, self.last_good.weights)
         best_epoch = self.journal.stopping.best_epoch
         assert best_epoch is not None, "the best weights are those of an epoch"
-        return FitResult(self.best, history[best_epoch - 1].validation)
+        return FitResult(self.best, history[best_epoch - 1].validation, self.last_good.weights)
 
 
 @jax.jit

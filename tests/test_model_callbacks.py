@@ -12,7 +12,7 @@ from model import network as net
 from model.convolution import convolve
 from model.data import Dataset, Mnist, split
 from model.evaluate import mean_scores
-from model.finish import salvaged
+from model.finish import finished, salvaged
 from model.losses import DivergedError
 from model.reports import EpochReport, FitResult
 from model.spec import TrainSpec
@@ -192,6 +192,22 @@ def test_what_diverges_unseen_in_an_epochs_last_step_is_told_with_its_place(
     settings = spec(network=network, loss="mean_squared_error", optimizer={"type": "sgd"}, validation_split=0.2)
     with pytest.raises(DivergedError, match="after epoch 1, at step 9, the network's outputs are not finite"):
         list(fit(settings, images))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+def test_what_diverges_unseen_in_the_very_last_step_leaves_what_was_good_before(
+    images: Dataset, mnist: Mnist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rates(optimizer: Optimizer, at: np.ndarray, *, of: int, **named: Any) -> np.ndarray:
+        return np.where(at < of - 1, 1e-3, 1e30)
+
+    monkeypatch.setattr("model.training.rates_at", rates)
+    network = [FLATTEN, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]
+    settings = spec(network=network, loss="mean_squared_error", optimizer={"type": "sgd"})
+    _, result = trained(settings, images)
+    with pytest.raises(DivergedError, match="after the last step, the network's outputs are not finite") as caught:
+        finished(result.parameters, settings, mnist, last_good=result.last_good)
+    assert salvaged(caught.value, settings, mnist) is not None
 
 
 def test_a_bfloat16_convolution_adds_up_its_kernels_gradient_in_float32() -> None:
