@@ -25,6 +25,8 @@ const BUSY = [429, 503];
 export class TrainerForm {
   /** @type {Preset[]} */
   #presets = [];
+  /** @type {Promise<void> | null} */
+  #loading = null;
   #timer = 0;
 
   /** @param {HTMLFormElement} root @param {(run: Run) => void} onStart */
@@ -44,8 +46,6 @@ export class TrainerForm {
       onChange: () => this.#look(),
       onReset: () => this.#layOut(),
     });
-    offer(this.optimizer, OPTIMIZERS);
-    offer(this.loss, LOSSES);
     this.preset.addEventListener("change", () => this.#fill());
     root.addEventListener("input", ({ target }) => {
       this.#forgive(target);
@@ -58,7 +58,12 @@ export class TrainerForm {
   }
 
   /** Fetches the presets, once. */
-  async load() {
+  load() {
+    this.#loading ??= this.#load().finally(() => (this.#loading = null));
+    return this.#loading;
+  }
+
+  async #load() {
     if (this.#presets.length) return;
     try {
       this.#presets = await presets();
@@ -67,6 +72,8 @@ export class TrainerForm {
     }
     say(this.message, "");
     offer(this.preset, this.#presets.map(({ name }) => name));
+    offer(this.optimizer, OPTIMIZERS); // not before: the preset's takes the place of what was chosen
+    offer(this.loss, LOSSES);
     this.#fill({ keepTyped: true });
   }
 
@@ -139,15 +146,14 @@ export class TrainerForm {
   }
 
   async #submit() {
-    await this.load();
-    const preset = this.#chosen;
-    if (!preset) return; // load has said why
     const hadFocus = document.activeElement === this.button;
     this.button.disabled = true;
     this.#showErrors([]);
     say(this.message, "");
     try {
-      this.onStart(await train(this.#request(preset)));
+      await this.load();
+      const preset = this.#chosen; // none: load has said why
+      if (preset) this.onStart(await train(this.#request(preset)));
     } catch (cause) {
       this.#explain(problemOf(cause));
     } finally {
