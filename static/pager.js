@@ -36,6 +36,8 @@ export class Pager {
   async #turnTo(offset) {
     this.offset = offset;
     await this.options.onTurn();
-    this.options.title.focus(); // the button may have gone
+    const focused = document.activeElement;
+    const hasStayed = focused === document.body || focused === this.newer || focused === this.older;
+    if (hasStayed) this.options.title.focus(); // the button may have gone
   }
 }

@@ -270,20 +270,22 @@ def test_older_runs_are_a_page_away_and_can_be_deleted(page: Page, service: Serv
     expect(rows.first).to_contain_text("old 7")
 
 
-def test_older_models_are_a_page_away(page: Page, service: Service) -> None:
-    model = service.get("/models/default")
-    named = {**model, "id": "older", "name": "an older one", "aliases": []}
-
-    def second_page(route: Route) -> None:
-        route.fulfill(json={"models": [named], "next_offset": None})
+def offer_an_older_model(page: Page, service: Service) -> None:
+    """From the next load on, alone on a second page."""
+    model = {**service.get("/models/default"), "id": "older", "name": "an older one", "aliases": []}
 
     def first_page(route: Route) -> None:
         response = route.fetch()
         route.fulfill(response=response, json={**response.json(), "next_offset": 50})
 
     page.route("**/models?limit=50&offset=0", first_page)
-    page.route("**/models?limit=50&offset=50", second_page)
-    page.route("**/models/older", lambda route: route.fulfill(json=named))
+    second_page = {"models": [model], "next_offset": None}
+    page.route("**/models?limit=50&offset=50", lambda route: route.fulfill(json=second_page))
+    page.route("**/models/older", lambda route: route.fulfill(json=model))
+
+
+def test_older_models_are_a_page_away(page: Page, service: Service) -> None:
+    offer_an_older_model(page, service)
     page.reload()
     trained, rows = page.locator("#trained"), page.locator("#models tr[data-model]")
     trained.get_by_role("button", name="Older models").press("Enter")
@@ -301,6 +303,19 @@ def test_older_models_are_a_page_away(page: Page, service: Service) -> None:
     trained.get_by_role("button", name="Newer models").press("Enter")
     expect(trained.get_by_role("button", name="Newer models")).to_be_hidden()
     expect(page.locator("#comparing [name=other]")).to_have_value("older")
+
+
+def test_a_page_that_is_turned_late_leaves_the_focus_where_it_has_gone(page: Page, service: Service) -> None:
+    offer_an_older_model(page, service)
+    page.reload()
+    held: list[Route] = []
+    page.route("**/models?limit=50&offset=50", lambda route: held.append(route))
+    with page.expect_request("**/models?limit=50&offset=50"):
+        page.locator("#trained").get_by_role("button", name="Older models").press("Enter")
+    page.locator("#canvas").focus()
+    held[0].fallback()
+    expect(page.locator("[data-model='older']")).to_be_visible()
+    expect(page.locator("#canvas")).to_be_focused()
 
 
 def test_the_page_offers_every_layer_activation_loss_and_optimizer(page: Page) -> None:
