@@ -34,7 +34,7 @@ export class RunView {
   /**
    * @param {HTMLElement} root
    * @param {{deletion: import("./deletion.js").Deletion, onChange: () => void, onDelete: () => void}} options  `onChange`:
-   *   the watched run's state has changed; `onDelete`: it is gone, and none is watched
+   *   the watched run's state has changed, or another run is gone; `onDelete`: the watched one is gone
    */
   constructor(root, options) {
     this.options = options;
@@ -193,10 +193,11 @@ export class RunView {
     this.#hasEnded = true;
   }
 
-  /** @param {Run} run  another may be watched since it was asked for */
+  /** @param {Run} run  another may be watched since it was asked for, or the watched one may have ended */
   #accept(run) {
-    if (run.id !== this.id) return;
-    const changed = run.state !== this.#run?.state;
+    const known = this.#run;
+    if (run.id !== known?.id || (isActive(run) && !isActive(known))) return;
+    const changed = run.state !== known.state;
     this.#run = run;
     this.#show();
     if (changed) this.options.onChange();
@@ -229,6 +230,7 @@ export class RunView {
     } catch (cause) {
       return say(this.message, problemOf(cause).message);
     }
+    if (run.id !== this.id) return this.options.onChange(); // another is watched meanwhile
     this.#stop();
     this.#run = null;
     this.body.hidden = true;

@@ -270,6 +270,25 @@ def test_older_runs_are_a_page_away_and_can_be_deleted(page: Page, service: Serv
     expect(rows.first).to_contain_text("old 7")
 
 
+def test_a_run_that_is_chosen_while_another_is_deleted_stays_watched(page: Page, service: Service) -> None:
+    kept, deleted = (service.train(**{**LONG_SPEC, "name": name}) for name in ("kept", "deleted"))
+    for run in (kept, deleted):
+        service.http.post(f"/train/{run}/cancel")
+    page.reload()
+    expect(page.locator("#run-name")).to_have_text("deleted")
+    held: list[Route] = []
+    page.route(f"**/train/{deleted}", lambda route: held.append(route))
+    page.locator("#delete-run").press("Enter")
+    with page.expect_request(f"**/train/{deleted}"):
+        page.locator("#deletion").get_by_role("button", name="Delete").press("Enter")
+    page.locator(f"[data-run='{kept}']").press("Enter")
+    expect(page.locator("#run-name")).to_have_text("kept")
+    held[0].continue_()
+    expect(page.locator(f"[data-run='{deleted}']")).to_have_count(0)
+    expect(page.locator("#run-name")).to_have_text("kept")
+    expect(page).to_have_url(f"{service.url}/?run={kept}")
+
+
 def offer_an_older_model(page: Page, service: Service) -> None:
     """From the next load on, alone on a second page."""
     model = {**service.get("/models/default"), "id": "older", "name": "an older one", "aliases": []}
