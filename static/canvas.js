@@ -23,6 +23,8 @@ export class DrawingCanvas {
   #context;
   #frame = 0;
   #writing = 0;
+  /** The sheet with all of the digit that is being written. @type {Drawing | null} */
+  #written = null;
   #several = false;
 
   /**
@@ -56,35 +58,37 @@ export class DrawingCanvas {
   }
 
   undo() {
-    this.#stopWriting();
+    this.#finishWriting();
     if (this.#history.length > 1) this.#history.pop();
     this.#changed(true);
   }
 
   clear() {
-    this.#stopWriting();
+    this.#finishWriting();
     if (!this.isBlank) this.#add(BLANK);
     this.#changed(true);
   }
 
   /** Lays a picture in place of what was drawn. @param {ImageBitmap} picture */
   lay(picture) {
-    this.#stopWriting();
+    this.#finishWriting();
     this.#add({ strokes: [], picture });
     this.#changed(true);
   }
 
   /** Writes a digit as a hand would: in place of what was drawn or, of several, beside it. @param {readonly Stroke[]} digit */
   write(digit) {
-    this.#stopWriting();
+    this.#finishWriting();
     const { before, strokes } = this.#several ? beside(this.#drawing.strokes, digit) : { before: [], strokes: digit };
     this.#add({ strokes: before, picture: null });
+    this.#written = { strokes: [...before, ...strokes], picture: null };
     const start = performance.now();
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const advance = (/** @type {number} */ now) => {
       const share = still ? 1 : Math.min(1, (now - start) / WRITING_MS);
       this.#replace({ strokes: [...before, ...firstPart(strokes, share)], picture: null });
-      this.#writing = share < 1 ? requestAnimationFrame(advance) : 0;
+      if (share < 1) this.#writing = requestAnimationFrame(advance);
+      else this.#written = null;
       this.#changed(share === 1);
     };
     this.#writing = requestAnimationFrame(advance);
@@ -118,7 +122,7 @@ export class DrawingCanvas {
   /** @param {PointerEvent} event */
   #startStroke(event) {
     if (!event.isPrimary || event.button !== 0) return;
-    this.#stopWriting();
+    this.#finishWriting();
     this.root.setPointerCapture(event.pointerId);
     const box = this.root.getBoundingClientRect();
     /** @type {Point[]} */
@@ -148,9 +152,11 @@ export class DrawingCanvas {
     this.root.addEventListener("pointercancel", end, { signal });
   }
 
-  #stopWriting() {
+  /** Whoever goes on at once does so beside the whole digit. */
+  #finishWriting() {
     cancelAnimationFrame(this.#writing);
-    this.#writing = 0;
+    if (this.#written) this.#replace(this.#written);
+    this.#written = null;
   }
 
   /** @param {boolean} finished */

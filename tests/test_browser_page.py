@@ -501,6 +501,17 @@ def test_several_digits_are_framed_and_read_as_a_number(page: Page) -> None:
     expect(page.locator(".parts")).to_be_hidden()
 
 
+def test_digits_that_are_typed_quickly_are_written_to_the_end(page: Page) -> None:
+    page.locator("#several").check()
+    page.locator("#canvas").focus()
+    page.keyboard.type("27")
+    expect(page.locator("#digit")).to_have_text("27")
+    page.keyboard.type("4")
+    page.keyboard.press("Delete")
+    page.keyboard.press("Control+z")
+    expect(page.locator("#digit")).to_have_text("274")
+
+
 def test_a_model_is_renamed_and_described_below_its_row(page: Page) -> None:
     row, editor = page.locator("#models tr[data-model]").first, page.locator(".editor")
     name = row.locator(".model-name").inner_text()
