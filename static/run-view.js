@@ -90,6 +90,7 @@ export class RunView {
     this.#run = run;
     this.#hasEnded = false;
     this.#record = new RunRecord(run.progress, run.history);
+    say(this.message, "");
     this.#follow(run.id);
     this.#offer();
     this.#showNow();
@@ -161,7 +162,8 @@ export class RunView {
       },
       onConnection: (connected) => {
         say(this.message, connected ? "" : "The connection is lost; trying again.", "plain");
-        if (!connected) this.#refresh();
+        if (connected) this.#show(); // why a run failed is said again
+        else this.#refresh();
       },
     });
   }
@@ -228,7 +230,9 @@ export class RunView {
     try {
       await deleteRun(run.id);
     } catch (cause) {
-      return say(this.message, problemOf(cause).message);
+      const { message } = problemOf(cause);
+      if (run.id === this.id) say(this.message, message);
+      return;
     }
     if (run.id !== this.id) return this.options.onChange(); // another is watched meanwhile
     this.#stop();

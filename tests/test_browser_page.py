@@ -289,6 +289,23 @@ def test_a_run_that_is_chosen_while_another_is_deleted_stays_watched(page: Page,
     expect(page).to_have_url(f"{service.url}/?run={kept}")
 
 
+def test_why_a_run_failed_is_said_where_no_event_tells_of_it(page: Page, service: Service) -> None:
+    failed = {
+        **service.get(f"/train/{FIRST_RUN}"),
+        "state": "failed",
+        "error": "no more",
+        "progress": None,
+        "history": [],
+    }
+    page.route(f"**/train/{FIRST_RUN}", lambda route: route.fulfill(json=failed))
+    end = {"content_type": "text/event-stream", "body": "event: end\ndata: {}\n\n"}
+    page.route("**/events", lambda route: route.fulfill(**end))
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/events")):
+        page.goto(f"{service.url}/?run={FIRST_RUN}")
+    expect(page.locator("#run-state")).to_have_text("failed")
+    expect(page.locator(".run-message")).to_have_text("no more")
+
+
 def offer_an_older_model(page: Page, service: Service) -> None:
     """From the next load on, alone on a second page."""
     model = {**service.get("/models/default"), "id": "older", "name": "an older one", "aliases": []}
