@@ -31,9 +31,9 @@ export class Comparison {
 
   /** @param {Model[]} models */
   offer(models) {
-    const untouched = this.choices.every(({ value }) => value === "");
     for (const choice of this.choices) offer(choice, models);
-    if (untouched && models.length > 1) this.choices[1].selectedIndex = 1;
+    const [one, other] = this.choices;
+    if (one.value === other.value && models.length > 1) other.selectedIndex = one.selectedIndex === 0 ? 1 : 0;
   }
 
   async #compare() {
@@ -54,7 +54,7 @@ export class Comparison {
   /** @param {Compared} compared */
   #show(compared) {
     say(this.message, compared.differences.length ? "" : "They were trained in the same way.", "plain");
-    const head = ["", ...compared.models.map(({ name }) => name)];
+    const head = ["", ...format.titles(compared.models, ({ name }) => name)];
     this.place.replaceChildren(
       element(
         "table",

@@ -579,6 +579,26 @@ def test_a_model_is_given_names_of_ones_own_that_move_and_are_taken_away(
     assert named() == before
 
 
+def test_two_models_are_offered_to_be_compared_as_soon_as_there_are_two(page: Page, service: Service) -> None:
+    known = service.get("/models/default")
+    twin = {**known, "id": "twin", "aliases": [], "created_at": "2001-01-01T00:00:00Z"}
+    listed = [known]
+    page.route("**/models?limit=50*", lambda route: route.fulfill(json={"models": listed, "next_offset": None}))
+    compared = {"models": [known, twin], "differences": [], "per_class": []}
+    page.route("**/models/compare?*", lambda route: route.fulfill(json=compared))
+    page.reload()
+    one, other = page.locator("#comparing [name=one]"), page.locator("#comparing [name=other]")
+    page.locator("#comparing > summary").press("Enter")
+    expect(other).to_have_value(known["id"])
+    listed.insert(0, twin)
+    page.get_by_role("button", name="Edit").press("Enter")
+    page.locator(".editor [name=name]").press("Enter")  # after which the models are fetched anew
+    expect(other).to_have_value("twin")
+    expect(one).to_have_value(known["id"])
+    page.locator("#comparing [type=submit]").press("Enter")
+    expect(page.locator(".compared thead")).to_contain_text(f"{known['name']}, 1 Jan 2001")
+
+
 def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page: Page, service: Service) -> None:
     content = bytearray(service.http.get("/models/default/download").content)
     content[-4] ^= 1  # the least bit of a number: another model, and as good
