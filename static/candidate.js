@@ -23,10 +23,11 @@ export class CandidateTrial {
     this.form = find(root, "form", HTMLFormElement);
     this.choice = find(root, "select", HTMLSelectElement);
     this.share = find(root, "[name=share]", HTMLInputElement);
-    this.shadow = find(root, "[value=shadow]", HTMLInputElement);
+    this.byShare = find(root, "[value=share]", HTMLInputElement);
     this.end = find(root, ".candidate-end", HTMLButtonElement);
     this.message = find(root, ".message", HTMLElement);
     this.state = find(root, ".candidate-state", HTMLElement);
+    this.share.addEventListener("input", () => (this.byShare.checked = true));
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#choose({ model: this.choice.value, ...this.#way() });
@@ -42,7 +43,7 @@ export class CandidateTrial {
   }
 
   #way() {
-    return this.shadow.checked ? { shadow: true } : { share: this.share.valueAsNumber / 100 };
+    return this.byShare.checked ? { share: this.share.valueAsNumber / 100 } : { shadow: true };
   }
 
   /** As long as one looks on. */
