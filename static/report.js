@@ -120,9 +120,9 @@ function confusion({ confusion_matrix: matrix }) {
 /** @param {number} count @param {number} digit @param {number} named @param {number} most */
 function confusionCell(count, digit, named, most) {
   const isRight = digit === named;
-  const heat = isRight ? 0 : Math.sqrt(count / most);
-  const cell = element("td", { class: isRight ? "is-right" : heat > 0.6 ? "is-hot" : "" }, count ? String(count) : "·");
-  cell.style.setProperty("--heat", `${Math.round(heat * 100)}%`);
+  const heat = isRight ? 0 : 50 * Math.sqrt(count / most); // percent; the hottest colour leaves its number legible
+  const cell = element("td", { class: isRight ? "is-right" : "" }, count ? String(count) : "·");
+  cell.style.setProperty("--heat", `${Math.round(heat)}%`);
   cell.title = isRight ? `${count} of digit ${digit} named rightly` : `${count} of digit ${digit} named ${named}`;
   return cell;
 }

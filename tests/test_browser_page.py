@@ -756,19 +756,17 @@ CONTRASTS = """() => {
 
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_every_text_stands_out(page: Page, color_scheme: Literal["light", "dark"]) -> None:
-    def learned_nothing(route: Route) -> None:
-        response = route.fetch()
-        (first, *others) = response.json()["models"]
-        first["scores"]["accuracy"] = 0.1
-        route.fulfill(response=response, json={"models": [first, *others], "next_offset": None})
-
-    page.route("**/models?limit=50&offset=0", learned_nothing)
+def test_every_text_stands_out(page: Page, service: Service, color_scheme: Literal["light", "dark"]) -> None:
     page.emulate_media(color_scheme=color_scheme, reduced_motion="reduce")
+    guessing = {**service.get("/models/default"), "id": "guessing", "scores": {"accuracy": 0.1, "loss": 2.3}}
+    page.route("**/models?limit=50*", lambda route: route.fulfill(json={"models": [guessing], "next_offset": None}))
     page.reload()
     page.locator("#canvas").press("3")
     expect(page.locator("#digit")).to_have_text("3")
-    expect(page.locator(".model-failure").first).to_be_visible()
+    expect(page.locator(".model-failure")).to_be_visible()
+    page.route("**/evaluate/guessing", lambda route: route.fulfill(json=service.get("/evaluate/default")))
+    page.get_by_role("button", name="Report").press("Enter")
+    expect(page.locator("#report .confusion")).to_be_visible()
     contrasts = page.evaluate(CONTRASTS)
     assert len(contrasts) > 50
     assert not [(contrast, text) for contrast, text in contrasts if contrast < 4.5]
