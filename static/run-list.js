@@ -18,6 +18,7 @@ export class RunList {
   #poll = new Poll(() => this.refresh());
   /** @type {RunSummary[]} */
   #runs = [];
+  #asked = 0;
 
   /**
    * @param {HTMLElement} root
@@ -40,10 +41,12 @@ export class RunList {
   /** Asks again from time to time: others train on the same service. */
   async refresh() {
     this.#poll.stop();
+    this.#asked += 1;
+    const question = this.#asked;
     const { limit, offset } = this.pager;
     try {
       const { runs: page, next_offset: next } = await runs(limit, offset);
-      if (offset !== this.pager.offset) return; // another page is asked for meanwhile
+      if (question !== this.#asked) return; // asked again meanwhile
       if (page.length === 0 && offset > 0) return this.showNewest(); // all that were here have been deleted
       this.#runs = page;
       this.pager.show(next);
@@ -56,9 +59,17 @@ export class RunList {
     }
   }
 
-  /** Marks the watched run anew. */
+  /** Marks the watched run anew. Rows of the same runs stay, lest a button vanish under the pointer. */
   show() {
     this.root.hidden = this.#runs.length === 0;
+    const ids = this.#runs.map(({ id }) => id).join(" ");
+    if (this.list.dataset.runs !== ids) this.#layOut();
+    this.list.dataset.runs = ids;
+    const rows = this.list.querySelectorAll("button");
+    this.#runs.forEach((run, index) => this.#fill(rows[index], run));
+  }
+
+  #layOut() {
     const focused = this.list.querySelector("button:focus")?.getAttribute("data-run");
     const rows = this.#runs.map((run) => this.#row(run));
     this.list.replaceChildren(...rows.map((button) => element("li", {}, button)));
@@ -66,16 +77,25 @@ export class RunList {
   }
 
   /** @param {RunSummary} run */
-  #row(run) {
+  #row({ id }) {
     const button = element(
       "button",
-      { type: "button", class: "run", "data-run": run.id, "aria-current": String(run.id === this.options.watched()) },
-      element("span", { class: "run-title" }, run.name),
-      element("span", { class: "state", "data-state": run.state }, run.state),
-      element("span", { class: "run-about" }, `${format.spec(run.spec)}${format.hard(" ·")} ${format.hard(when(run))}`),
+      { type: "button", class: "run", "data-run": id },
+      element("span", { class: "run-title" }),
+      element("span", { class: "state" }),
+      element("span", { class: "run-about" }),
     );
-    button.addEventListener("click", () => this.options.onChoice(run.id));
+    button.addEventListener("click", () => this.options.onChoice(id));
     return button;
+  }
+
+  /** @param {HTMLButtonElement} row @param {RunSummary} run */
+  #fill(row, run) {
+    const state = find(row, ".state", HTMLElement);
+    row.setAttribute("aria-current", String(run.id === this.options.watched()));
+    find(row, ".run-title", HTMLElement).textContent = run.name;
+    state.textContent = state.dataset.state = run.state;
+    find(row, ".run-about", HTMLElement).textContent = `${format.spec(run.spec)}${format.hard(" ·")} ${format.hard(when(run))}`;
   }
 }
 

@@ -306,6 +306,36 @@ def test_why_a_run_failed_is_said_where_no_event_tells_of_it(page: Page, service
     expect(page.locator(".run-message")).to_have_text("no more")
 
 
+def test_an_answer_about_the_runs_that_comes_late_hides_no_newer_run(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/train?limit=*", lambda route: held.append(route), times=1)
+    with page.expect_request("**/train?limit=*"):
+        page.reload()
+    late = held[0].fetch()
+    page.locator("#train-form [name=epochs]").fill("1000")
+    page.locator("#train-form button[type=submit]").click()
+    expect(page.locator(".run-list [aria-current=true]")).to_be_visible()
+    page.route("**/train?limit=*", lambda route: None)  # else the next answer would mend the list
+    with page.expect_event("requestfinished", lambda request: "/train?limit=" in request.url):
+        held[0].fulfill(response=late)
+    page.evaluate("new Promise(requestAnimationFrame)")
+    expect(page.locator(".run-list [aria-current=true]")).to_be_visible()
+    page.locator("#cancel").click()
+
+
+def test_a_press_on_a_run_outlasts_the_lists_refreshing(page: Page, service: Service) -> None:
+    page.clock.install()
+    page.goto(f"{service.url}/?run={FIRST_RUN}")
+    other = page.locator(f".run-list button:not([data-run='{FIRST_RUN}'])").first
+    other.hover()
+    page.mouse.down()
+    for _ in range(2):  # the first of them has been shown when the second is asked for
+        with page.expect_response("**/train?limit=*"):
+            page.clock.fast_forward(20_000)
+    page.mouse.up()
+    expect(other).to_have_attribute("aria-current", "true")
+
+
 def offer_an_older_model(page: Page, service: Service) -> None:
     """From the next load on, alone on a second page."""
     model = {**service.get("/models/default"), "id": "older", "name": "an older one", "aliases": []}
