@@ -6,6 +6,7 @@ import { writtenSample } from "./samples.js";
 
 export class DrawingBoard {
   #message;
+  #taken = 0;
 
   /**
    * @param {HTMLElement} root
@@ -38,11 +39,12 @@ export class DrawingBoard {
     if (!first) return;
     const picture = [first, ...others].find((file) => file.type.startsWith("image/"));
     if (!picture) return this.#refuse(`“${first.name}” is not a picture.`);
-    try {
-      this.canvas.lay(await readPicture(picture));
-    } catch {
-      this.#refuse(`“${picture.name}” is not a picture that this browser can read.`);
-    }
+    this.#taken += 1;
+    const taken = this.#taken;
+    const read = await readPicture(picture).catch(() => null);
+    if (taken !== this.#taken) return; // another has been given meanwhile
+    if (read) this.canvas.lay(read);
+    else this.#refuse(`“${picture.name}” is not a picture that this browser can read.`);
   }
 
   /** An empty sheet, lest what was there pass for the file; undo brings it back. @param {string} reason */

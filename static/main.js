@@ -171,9 +171,14 @@ function watchTheMostInteresting(recent) {
 }
 
 offerSamples(find(document, "#samples", HTMLElement), (digit) => board.writeSample(digit));
+const isField = (/** @type {EventTarget | null} */ target) => target instanceof Element && target.matches("input, textarea");
 document.addEventListener("paste", ({ target, clipboardData }) => {
-  const isWriting = target instanceof Element && target.matches("input, textarea");
-  if (!isWriting) board.takeFiles(clipboardData?.files ?? []);
+  if (!isField(target)) board.takeFiles(clipboardData?.files ?? []);
+});
+document.addEventListener("dragover", (event) => {
+  if (event.defaultPrevented || isField(event.target)) return;
+  event.preventDefault(); // else a picture that is dropped beside the sheet takes the page's place
+  if (event.dataTransfer) event.dataTransfer.dropEffect = "none";
 });
 document.addEventListener("visibilitychange", () => (document.hidden ? view.rest() : view.resume()));
 

@@ -159,6 +159,46 @@ def test_a_picture_can_be_read_instead_of_a_drawing(page: Page) -> None:
     expect(page.locator("#digit")).to_have_text("1")
 
 
+def test_of_two_pictures_the_later_stays_however_slowly_the_other_is_read(page: Page) -> None:
+    page.evaluate("""() => {
+      const read = createImageBitmap;
+      window.createImageBitmap = async (file) => {
+        window.createImageBitmap = read;
+        await new Promise((resolve) => (window.release = resolve));
+        return read(file);
+      };
+    }""")
+    for digit in (1, 7):
+        file = {"name": "digit.png", "mimeType": "image/png", "buffer": encoded(draw(digit))}
+        page.locator("#picture").set_input_files([file])  # type: ignore[list-item]
+    expect(page.locator("#digit")).to_have_text("7")
+    page.evaluate("window.release()")
+    page.locator("#several").check()  # and the sheet is read again
+    expect(page.locator("#digit")).to_have_text("7")
+    expect(page.locator(".parts")).to_be_visible()
+    expect(page.locator("#digit")).to_have_text("7")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("DragEvent", "drop"), ("ClipboardEvent", "paste")])
+def test_a_picture_can_be_dropped_or_pasted(page: Page, kind: str, name: str) -> None:
+    page.locator("#canvas").evaluate(
+        """(canvas, [kind, name, bytes]) => {
+          const files = new DataTransfer();
+          files.items.add(new File([new Uint8Array(bytes)], "digit.png", { type: "image/png" }));
+          canvas.dispatchEvent(new window[kind](name, { dataTransfer: files, clipboardData: files, bubbles: true }));
+        }""",
+        [kind, name, list(encoded(draw(1)))],
+    )
+    expect(page.locator("#digit")).to_have_text("1")
+
+
+def test_a_picture_that_is_dropped_beside_the_sheet_does_not_replace_the_page(page: Page) -> None:
+    drag = "part => part.dispatchEvent(new DragEvent('dragover', {bubbles: true, cancelable: true}))"
+    expect(page.locator("#upload")).to_be_visible()
+    assert page.locator("body").evaluate(drag) is False
+    assert page.locator("#upload [type=file]").evaluate(drag) is True  # what is not refused
+
+
 def test_a_bad_value_is_explained_beside_its_field(page: Page, refusals: set[int]) -> None:
     refusals.add(422)
     rate = page.locator("#train-form [name=learning_rate]")
