@@ -226,7 +226,7 @@ export function follow(id, listener) {
       listener.onEnd();
     });
     source.addEventListener("error", () => {
-      // The service ends long streams itself, and the browser resumes them: nothing to speak of.
+      // A service that is restarted ends its streams, and the browser resumes them: nothing to speak of.
       lost ||= setTimeout(() => listener.onConnection(false), LOST_MS);
       // The browser reconnects after a lost connection, but gives up after an answer such as a proxy's 502.
       if (source.readyState === EventSource.CLOSED) retry = setTimeout(open, RECONNECT_MS);
@@ -241,8 +241,9 @@ const offset = (event) => Number(event.lastEventId);
 
 /** @param {string} path @param {Options} [options] @returns {Promise<any>} */
 async function request(path, options) {
+  let sent = key; // while it is under way, another request may get a new one
   let response = await send(path, options);
-  while (response.status === 401 && (key = await keyFor(key))) response = await send(path, options);
+  while (response.status === 401 && (sent = key = await keyFor(sent))) response = await send(path, options);
   if (!response.ok) throw await problemIn(response);
   return response.status === 204 ? undefined : arrived(response.json());
 }

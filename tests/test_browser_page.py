@@ -781,6 +781,26 @@ def test_a_key_is_asked_for_once_and_forgotten_when_it_is_refused(keyed: Page) -
     expect(keyed.locator("#run-state")).to_have_text("cancelled")
 
 
+def test_a_late_refusal_of_an_old_key_does_not_forget_the_new_one(keyed: Page) -> None:
+    train, held = keyed.locator("#train-form button[type=submit]"), list[Route]()
+    train.press("Enter")
+    give_key(keyed, "key of ada")
+    expect(keyed.locator("#run-state")).to_have_text("running")
+    run = keyed.locator(".run-list [aria-current=true]").get_attribute("data-run")
+    keyed.evaluate("localStorage['inkling-key'] = 'an old key'")
+    keyed.reload()
+    keyed.route("**/cancel", lambda route: held.append(route), times=1)
+    with keyed.expect_request("**/cancel"):
+        keyed.locator("#cancel").click()
+    train.press("Enter")
+    give_key(keyed, "key of ada")
+    expect(keyed.locator("#run-state")).to_have_text("queued")
+    held[0].continue_()
+    expect(keyed.locator(f"[data-run='{run}'] .state")).to_have_text("cancelled")
+    expect(keyed.locator("#key")).to_be_hidden()
+    assert keyed.evaluate("localStorage['inkling-key']") == "key of ada"
+
+
 def test_a_waiting_run_shows_its_place_and_a_full_queue_is_explained(keyed: Page) -> None:
     train, place = keyed.locator("#train-form button[type=submit]"), keyed.locator(".run-queue")
     train.click()
