@@ -1,0 +1,190 @@
+"""The REST contract in one process and without a worker: what each route answers, to whom, and with which headers."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from app.database import Database
+from app.main import create_app
+from app.registry import Registry
+from app.settings import Settings
+from model import network as net
+from model.checkpoint import to_bytes
+from model.presets import PRESETS
+from tests.drawings import draw
+from tests.problems import problem
+from tests.processes import SMALL_SPEC
+from tests.published import DATA, SPEC, evaluation, publish
+
+PIXELS = np.asarray(draw(7)).tolist()
+KEYS = {"ada": "key of ada", "bob": "key of bob", "teacher": "key of teacher"}
+MAX_IMAGES = 3
+
+
+def client(data_dir: Path, **settings: Any) -> TestClient:
+    return TestClient(create_app(Settings(data_dir=data_dir, database_url="", **settings)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rest")
+
+
+@pytest.fixture(scope="module")
+def models(folder: Path) -> list[str]:
+    """Three, best first."""
+    with closing(Database(f"sqlite:///{folder / 'inkling.db'}")) as database:
+        database.migrate()
+        registry = Registry(database)
+        other = to_bytes(net.init(jax.random.key(1), SPEC.network), SPEC)
+        as_accurate = evaluation(0.9).model_copy(update={"loss": 0.2})
+        second, _ = registry.add(other, SPEC, as_accurate, "uploaded")
+        return [publish(registry, "best", 0.9), second, publish(registry, "worst", 0.5)]
+
+
+@pytest.fixture(scope="module")
+def rest(folder: Path, models: list[str]) -> Iterator[TestClient]:
+    """Everybody may change everything."""
+    with client(folder, max_images=MAX_IMAGES) as rest:
+        yield rest
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Iterator[TestClient]:
+    """Without a model."""
+    limits = {"max_queued_runs": 4, "max_queued_runs_per_user": 2}
+    with client(tmp_path, api_keys=KEYS, priority_users=["teacher"], **limits) as keyed:
+        yield keyed
+
+
+def bearer(user: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEYS[user]}"}
+
+
+def test_a_service_without_a_model_lives_and_says_when_to_come_again(keyed: TestClient) -> None:
+    assert keyed.get("/healthz").json() == {"status": "ok"}
+    for refused in (keyed.get("/readyz"), keyed.post("/predict", json={"pixels": PIXELS})):
+        assert "no model is ready yet" in problem(refused, 503)
+        assert refused.headers["retry-after"] == "5"
+    problem(keyed.get("/evaluate/default"), 404)
+    assert keyed.get("/models").json() == {"models": [], "next_offset": None}
+    assert keyed.get("/evaluate").json() == {"models": []}
+    assert [(run["name"], run["state"]) for run in keyed.get("/train").json()["runs"]] == [("quick", "queued")]
+
+
+def test_a_user_has_some_runs_and_all_together_have_some(keyed: TestClient) -> None:
+    def ask(user: str) -> Any:
+        return keyed.post("/train", json=SMALL_SPEC, headers=bearer(user))
+
+    assert [ask("ada").status_code for _ in range(2)] == [202, 202]
+    refused = ask("ada")
+    assert "2 of your runs are waiting" in problem(refused, 429)
+    assert refused.headers["retry-after"] == "30"
+    assert ask("bob").status_code == 202  # the fourth, with the service's own
+    refused = ask("bob")
+    assert "4 runs are waiting already" in problem(refused, 503)
+    assert refused.headers["retry-after"] == "5"
+
+
+def test_a_run_is_its_users_own_and_a_teachers(keyed: TestClient) -> None:
+    path = keyed.post("/train", json=SMALL_SPEC, headers=bearer("ada")).headers["location"]
+    unknown = keyed.post(f"{path}/cancel")
+    assert "Authorization: Bearer KEY" in problem(unknown, 401)
+    assert unknown.headers["www-authenticate"] == "Bearer"
+    assert problem(keyed.post(f"{path}/cancel", headers=bearer("bob")), 403) == "this run is another user's"
+    assert keyed.post(f"{path}/cancel", headers=bearer("teacher")).json()["state"] == "cancelled"
+    problem(keyed.delete(path, headers=bearer("bob")), 403)
+    assert keyed.delete(path, headers=bearer("ada")).status_code == 204
+    high = keyed.post("/train?priority=high", json=SMALL_SPEC, headers=bearer("bob"))
+    assert "INKLING_PRIORITY_USERS" in problem(high, 403)
+
+
+def test_a_run_is_queued_cancelled_and_deleted(rest: TestClient) -> None:
+    accepted = rest.post("/train", json={"preset": "quick", "epochs": 3, "name": "mine"})
+    run, path = accepted.json(), accepted.headers["location"]
+    assert (accepted.status_code, path) == (202, f"/train/{run['id']}")
+    quick = PRESETS["quick"].spec.model_dump(mode="json")
+    assert (run["state"], run["spec"]) == ("queued", {**quick, "epochs": 3, "name": "mine"})
+    assert rest.get(path).json() == run
+    assert rest.get("/train?limit=1").json()["runs"] == [{key: run[key] for key in run if key != "history"}]
+    problem(rest.delete(path), 409)
+    cancelled = rest.post(f"{path}/cancel")
+    assert (cancelled.status_code, cancelled.json()["state"]) == (202, "cancelled")
+    problem(rest.post(f"{path}/cancel"), 409)
+
+    events = rest.get(f"{path}/events", headers={"Last-Event-ID": "7"})
+    assert events.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert (events.headers["cache-control"], events.headers["x-accel-buffering"]) == ("no-cache", "no")
+    assert events.text == 'event: end\ndata: {"state":"cancelled","model":null,"error":null}\n\n'
+    deleted = rest.delete(path)
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    problem(rest.get(f"{path}/events"), 404)
+
+
+def test_presets_are_those_that_train_takes(rest: TestClient) -> None:
+    listed = {
+        preset["name"]: (preset["description"], preset["spec"]) for preset in rest.get("/presets").json()["presets"]
+    }
+    assert listed == {
+        name: (preset.description, preset.spec.model_dump(mode="json")) for name, preset in PRESETS.items()
+    }
+    for name, (_, spec) in listed.items():
+        dry_run = rest.post("/train?dry_run=true", json={"preset": name})
+        assert (dry_run.status_code, dry_run.json()["spec"]) == (200, spec)
+    assert rest.post("/train?dry_run=true", json={}).json()["spec"] == listed["tutorial"][1]
+
+
+def test_the_leaderboard_is_best_first_and_among_equals_by_loss(rest: TestClient, models: list[str]) -> None:
+    assert rest.get("/readyz").json() == {"status": "ready", "model": models[0]}
+    scores = [(0.9, 1 - 0.9), (0.9, 0.2), (0.5, 0.5)]
+    names = [SPEC.name, "uploaded", SPEC.name]
+    assert rest.get("/evaluate").json() == {
+        "models": [
+            {"model": model, "name": name, "loss": loss, "accuracy": accuracy, "parameters": 7850}
+            for model, name, (accuracy, loss) in zip(models, names, scores, strict=True)
+        ]
+    }
+
+
+def test_a_model_is_reported_and_downloaded_by_id_and_by_alias(rest: TestClient, models: list[str]) -> None:
+    report = rest.get("/evaluate/default").json()
+    assert report == {**evaluation(0.9).model_dump(mode="json"), "model": models[0]}
+    assert report == rest.get(f"/evaluate/{models[0]}").json()
+    for name in ("default", models[0]):
+        file = rest.get(f"/models/{name}/download?format=safetensors")
+        assert (file.status_code, file.content) == (200, DATA)
+        assert file.headers["content-type"] == "application/octet-stream"
+        assert file.headers["content-disposition"] == f'attachment; filename="{models[0]}.safetensors"'
+    assert set(rest.get("/models/default").json()) == {
+        *("id", "name", "description", "run", "created_at", "parameters", "scores", "aliases", "pinned")
+    }
+
+
+def test_a_prediction_has_these_fields_and_no_others(rest: TestClient, models: list[str]) -> None:
+    fields = {"digit", "confidence", "probabilities", "is_digit", "digit_score", "model"}
+    one = rest.post("/predict", json={"pixels": PIXELS})
+    assert (one.status_code, set(one.json())) == (200, fields)
+    named = rest.post(f"/predict?model={models[1]}&include=seen", json={"images": [PIXELS] * MAX_IMAGES}).json()
+    assert [(set(answer), answer["model"]) for answer in named["predictions"]] == [
+        ({*fields, "seen"}, models[1])
+    ] * MAX_IMAGES
+    many = rest.post("/predict", json={"images": [PIXELS] * (MAX_IMAGES + 1)})
+    assert "4 images; at most 3" in problem(many, 422, "body", "images")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("GET", "/predict", "POST"), ("PUT", "/presets", "GET"), ("POST", "/healthz", "GET"), ("POST", "/", "GET, HEAD")],
+)
+def test_a_method_that_a_route_has_not_is_405_with_those_that_it_has(
+    rest: TestClient, method: str, path: str, allowed: str
+) -> None:
+    refused = rest.request(method, path)
+    problem(refused, 405)
+    assert refused.headers["allow"] == allowed
