@@ -36,7 +36,7 @@ def pictures(mnist: Mnist) -> list[np.ndarray]:
 
 
 def ready(registry: Registry, **settings: float) -> Predictor:
-    predictor = Predictor(registry, Settings(**settings), Metrics())  # type: ignore[arg-type]
+    predictor = Predictor(registry, Settings(**settings), Metrics())
     predictor.refresh()
     return predictor
 
@@ -122,7 +122,7 @@ def settled(predictor: Predictor, pictures: list[np.ndarray]) -> list[str]:
 
     async def ask() -> list[str]:
         answered = [(await predictor.answer([picture])).model for picture in pictures]
-        await asyncio.gather(*predictor._comparisons)
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
         return answered
 
     return asyncio.run(ask())

@@ -88,9 +88,9 @@ def test_a_model_says_when_it_was_published(registry: Registry) -> None:
     assert before <= registry.models()[0].created_at <= datetime.now(UTC)
 
 
-def test_parameters_that_were_damaged_in_the_database_are_refused(registry: Registry) -> None:
+def test_parameters_that_were_damaged_in_the_database_are_refused(registry: Registry, database: Database) -> None:
     model = publish(registry, "run", 0.9)
-    with registry._database.writing() as connection:
+    with database.writing() as connection:
         connection.execute(sa.text("UPDATE models SET safetensors = :data"), {"data": DATA[:-1] + b"?"})
     with pytest.raises(UnusableModelError, match=f"model {model} cannot answer: its parameters are damaged"):
         registry.parameters(model)
