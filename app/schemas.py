@@ -124,7 +124,9 @@ class DryRun(Wire):
     trainable_parameters: int = Field(
         description="Those of them that gradients change: all but running statistics", examples=[648010]
     )
-    memory_bytes: int = Field(description="Memory that data, parameters and batch would take", examples=[59000000])
+    memory_bytes: int = Field(
+        description="Memory that data, parameters, batch and checkpoints would take", examples=[73000000]
+    )
     seconds: float = Field(
         description="Training time on what the workers have, two CPU cores or a GPU; good to a factor of a few",
         examples=[130.0],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 
+from model.plan import checkpoint_copies_bytes
 from model.spec import TrainSpec
 
 
@@ -14,11 +15,16 @@ class NotEnoughMemoryError(ValueError):
 
 
 def check_fits(compiled: jax.stages.Compiled, spec: TrainSpec) -> None:
-    """Raises NotEnoughMemoryError if the step's own buffers, which XLA has laid out by now, are more than is free."""
+    """Raises NotEnoughMemoryError if the step's own buffers, which XLA has laid out by now, are more than is free.
+
+    On a CPU, where checkpoints are made in the same memory, theirs count as well.
+    """
     analysis, free = compiled.memory_analysis(), free_bytes()
     if analysis is None or free is None:
         return
     needed = analysis.temp_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    if jax.default_backend() == "cpu":
+        needed = max(needed, checkpoint_copies_bytes(spec))
     if needed > free:
         raise NotEnoughMemoryError(
             f"this training needs {format_bytes(needed)} more memory, but {format_bytes(free)} are free; "

@@ -84,12 +84,25 @@ def estimate_seconds(spec: TrainSpec, examples: int, *, backend: str) -> float:
 
 
 def estimate_memory_bytes(spec: TrainSpec, examples: int) -> int:
-    """The data; the parameters with gradient, two moments, average, best and last good copy; each layer's numbers.
+    """The data; the weights that are kept; and of a step and a checkpoint, which take turns, the larger.
 
-    Those are its output with its gradient, in float32. The exact figure is XLA's: `model.memory` checks it.
+    A step has the parameters' gradient, and each layer's output with its gradient, in float32. The exact figure of a
+    step is XLA's: `model.memory` checks it.
     """
     shapes = list(layer_shapes(spec.network))
     outputs = sum(math.prod(shape.output_shape) for shape in shapes) * spec.batch_size
-    copies = 5 + (spec.ema_momentum is not None) + keeps_best(spec)
     data_bytes = examples * (math.prod(shapes[0].input_shape) + 1)
-    return data_bytes + 4 * (copies * parameter_count(spec.network) + 2 * outputs)
+    weights_bytes = 4 * parameter_count(spec.network)
+    kept_bytes = _saved_bytes(spec) + weights_bytes  # the last good copy
+    return data_bytes + kept_bytes + max(weights_bytes + 4 * 2 * outputs, checkpoint_copies_bytes(spec))
+
+
+def checkpoint_copies_bytes(spec: TrainSpec) -> int:
+    """Of memory that a checkpoint takes while it is made: a file, and the same behind its checksum."""
+    return 2 * _saved_bytes(spec)
+
+
+def _saved_bytes(spec: TrainSpec) -> int:
+    """The parameters with two moments, average and best copy."""
+    copies = 3 + (spec.ema_momentum is not None) + keeps_best(spec)
+    return 4 * copies * parameter_count(spec.network)

@@ -1,5 +1,7 @@
 """A training that cannot fit is refused before its first step, with the numbers; estimates are near XLA's own."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,12 +16,14 @@ import pytest
 from model import memory
 from model.data import Dataset
 from model.memory import NotEnoughMemoryError, check_fits, free_bytes
-from model.plan import estimate_memory_bytes
+from model.plan import checkpoint_copies_bytes, estimate_memory_bytes
 from model.presets import PRESETS
+from model.resume import to_bytes
 from model.spec import TrainSpec
 from model.train import fit
 from model.training import Training
-from tests.trainings import small_spec
+from tests.processes import ROOT
+from tests.trainings import FLATTEN, small_spec
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,11 +89,48 @@ def test_a_device_without_a_limit_has_no_free_memory_to_tell(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_estimate_is_within_a_small_factor_of_what_xla_lays_out(preset: str) -> None:
+def test_the_estimate_is_within_a_small_factor_of_what_xla_lays_out_or_a_checkpoint_takes(preset: str) -> None:
     spec = PRESETS[preset].spec.model_copy(update={"validation_split": 0.0, "early_stopping": None})
     training = Training(spec, noise(2 * spec.batch_size))
     inputs = (training.epoch_inputs(), training.chunk_inputs(range(2)))
     arguments = (training.state, training.images, training.labels, *inputs)
     analysis = training.compiled(arguments, 2).memory_analysis()
-    actual = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    checkpoint = len(to_bytes(training.saved(), spec))
+    actual = analysis.argument_size_in_bytes + max(analysis.temp_size_in_bytes, 2 * checkpoint)
     assert 0.5 < estimate_memory_bytes(spec, 2 * spec.batch_size) / actual < 2.0
+
+
+PEAK = """
+import resource, sys
+import jax
+import numpy as np
+from model.data import Dataset
+from model.spec import TrainSpec
+from model.train import fit
+jax.config.update("jax_disable_most_optimizations", True)
+examples = Dataset(np.zeros((4, 28, 28), np.uint8), np.zeros(4, np.uint8))
+spec = TrainSpec.model_validate_json(sys.argv[1])
+for network in spec.network[::3], spec.network:  # a small one before, to see what JAX itself takes
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in fit(spec.model_copy(update={"network": network}), examples, checkpoint_seconds=0.0):
+        pass
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+def test_the_estimate_is_within_a_small_factor_of_what_a_process_takes_that_makes_checkpoints() -> None:
+    large = {"type": "dense", "units": 3_500}
+    network = [FLATTEN, large, large, {"type": "dense", "units": 10, "activation": "softmax"}]
+    spec = TrainSpec.model_validate({"network": network, "batch_size": 2, "epochs": 2})
+    command = [sys.executable, "-c", PEAK, spec.model_dump_json()]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+    assert said.returncode == 0, said.stderr
+    assert 0.5 < estimate_memory_bytes(spec, 4) / int(said.stdout) < 2.0
+
+
+def test_a_checkpoint_that_would_not_fit_is_refused_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, step = TrainSpec(), jax.jit(lambda x: x + 1).lower(1.0).compile()
+    check_fits(step, spec)
+    monkeypatch.setattr("model.memory.free_bytes", lambda: checkpoint_copies_bytes(spec) - 1)
+    with pytest.raises(NotEnoughMemoryError, match="needs 16 MB more memory, but 16 MB are free"):
+        check_fits(step, spec)
