@@ -15,6 +15,7 @@ export class CandidateTrial {
   #poll = new Poll(() => this.#look());
   /** @type {Model[]} */
   #models = [];
+  #asked = 0;
 
   /** @param {HTMLDetailsElement} root @param {() => void} onChange  another model is tried now, or none */
   constructor(root, onChange) {
@@ -50,8 +51,11 @@ export class CandidateTrial {
   async #look() {
     this.#poll.stop();
     if (!this.root.open) return;
+    this.#asked += 1;
+    const question = this.#asked;
     try {
-      this.#show(await candidate());
+      const tried = await candidate();
+      if (question === this.#asked) this.#show(tried);
     } catch (cause) {
       this.state.textContent = problemOf(cause).message;
     }
@@ -62,7 +66,9 @@ export class CandidateTrial {
   async #choose(choice) {
     say(this.message, "");
     try {
-      this.#show(await tryCandidate(choice));
+      const tried = await tryCandidate(choice);
+      this.#asked += 1; // what a look from before sees is no longer so
+      this.#show(tried);
       this.onChange();
     } catch (cause) {
       say(this.message, problemOf(cause).message);
