@@ -18,12 +18,12 @@ STROKES: dict[int, list[Stroke]] = {
 
 
 def draw(digit: int, *, width: int = 22, ink: object = 0, paper: object = 255, mode: str = "L") -> Image.Image:
-    image = Image.new(mode, (280, 280), paper)  # type: ignore[arg-type]
+    image = Image.new(mode, (280, 280), paper)
     pen = ImageDraw.Draw(image)
     for stroke in STROKES[digit]:
-        pen.line(stroke, fill=ink, width=width, joint="curve")  # type: ignore[arg-type]
+        pen.line(stroke, fill=ink, width=width, joint="curve")
         for x, y in stroke:
-            pen.circle((x, y), width / 2, fill=ink)  # type: ignore[arg-type]
+            pen.circle((x, y), width / 2, fill=ink)
     return image
 
 
@@ -37,7 +37,7 @@ def draw_number(digits: Sequence[int]) -> Image.Image:
 
 def encoded(image: Image.Image, image_format: str = "png", **options: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)  # type: ignore[arg-type]
+    image.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 

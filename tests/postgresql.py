@@ -73,7 +73,7 @@ class Postgresql:
         """The URL of an empty one."""
         name = f"test_{secrets.token_hex(6)}"
         with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+            connection.execute(f"CREATE DATABASE {name}")
         return self._url(name)
 
     def _url(self, name: str) -> str:

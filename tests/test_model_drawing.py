@@ -32,7 +32,7 @@ OPAQUE = Image.new("L", FOUR.size, 255)
 
 def saved(image: Image.Image, image_format: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)  # type: ignore[arg-type]
+    image.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 
@@ -310,7 +310,7 @@ def test_a_slanted_stroke_of_a_pen_that_mnist_knows_is_not_thickened() -> None:
 )
 def test_noise_neither_shows_nor_moves_the_digit(spoil: object, four: Pixels) -> None:
     page = np.asarray(FOUR).astype(float)
-    noisy = np.clip(spoil(page, np.random.default_rng(0)), 0, 255)  # type: ignore[operator]
+    noisy = np.clip(spoil(page, np.random.default_rng(0)), 0, 255)
     assert difference(from_pixels(noisy), four) < 10
 
 

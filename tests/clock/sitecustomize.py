@@ -44,4 +44,4 @@ class datetime(_datetime, metaclass=_AnyDatetime):
 
 time.time = lambda: _time() + _offset_seconds()
 time.time_ns = lambda: _time_ns() + int(_offset_seconds() * 1e9)
-module.datetime = datetime  # type: ignore[misc]
+module.datetime = datetime
