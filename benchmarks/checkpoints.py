@@ -1,6 +1,6 @@
 """What checkpoints cost a training: seconds an epoch without them, with a file, and with a database row, in turns.
 
-    .venv/bin/python benchmarks/checkpoints.py --preset tutorial --rounds 5
+    .venv/bin/python -m benchmarks.checkpoints --preset tutorial --rounds 5
 
 They come as often as by default, and go where the command line and the service put them. The first epoch of each
 training, in which its step may be compiled, is not counted.

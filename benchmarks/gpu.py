@@ -1,7 +1,7 @@
 """How fast a GPU trains, where its time goes, and whether it computes the same bits each time.
 
-    .venv/bin/python benchmarks/gpu.py > gpu.md
-    JAX_PLATFORMS=cpu .venv/bin/python benchmarks/gpu.py --small    # a smoke test, without a GPU
+    .venv/bin/python -m benchmarks.gpu > gpu.md
+    JAX_PLATFORMS=cpu .venv/bin/python -m benchmarks.gpu --small    # a smoke test, without a GPU
 
 It needs model/ alone, and MNIST in the cache or within reach. Seconds are of the wall; what JAX traces and compiles is
 told apart. `--json FILE` keeps every number.
@@ -149,7 +149,7 @@ def chunk_laps(spec: TrainSpec, images: Dataset, unroll: int, laps: int) -> list
 
 def bits(preset: str, is_small: bool) -> list[str]:
     """The SHA-256 of the parameters that each of two processes makes, which share no compiled code."""
-    command = [sys.executable, __file__, "--digest", preset, *(["--small"] if is_small else [])]
+    command = [sys.executable, "-m", "benchmarks.gpu", "--digest", preset, *(["--small"] if is_small else [])]
     return [subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1] for _ in range(2)]
 
 

@@ -1,7 +1,7 @@
 """Whether answering takes ever more memory: 50,000 requests of every kind, and what the API holds after every 5,000.
 
     apt-get install wrk
-    .venv/bin/python benchmarks/leaks.py
+    .venv/bin/python -m benchmarks.leaks
 
 Right and wrong requests are mixed: drawings in every form and size, damaged files, unknown models, pages and lists. The
 API runs without a worker, with a model that is trained for it. On two cores it takes about 3 minutes.
@@ -21,11 +21,11 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from serving_peers import wrk
-from serving_peers.process import ServerProcess, free_port, started
-from serving_peers.servers import ROOT
 
 from app.settings import Settings
+from benchmarks.serving_peers import wrk
+from benchmarks.serving_peers.process import ServerProcess, free_port, started
+from benchmarks.serving_peers.servers import ROOT
 from model.data import load_mnist
 
 CONNECTIONS = 16

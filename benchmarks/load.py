@@ -1,8 +1,8 @@
 """How the service bears a class: whom the queue serves, and what its pages and a thousand watchers of one run cost.
 
-    python benchmarks/load.py fairness --runs 200 --users 30
-    python benchmarks/load.py pages --pages 300 --seconds 30
-    python benchmarks/load.py watchers --watchers 1000 --seconds 30
+    .venv/bin/python -m benchmarks.load fairness --runs 200 --users 30
+    .venv/bin/python -m benchmarks.load pages --pages 300 --seconds 30
+    .venv/bin/python -m benchmarks.load watchers --watchers 1000 --seconds 30
 
 All start a service of their own, on loopback, with its data in a temporary folder. INKLING_DATABASE_URL chooses its
 database, as everywhere.

@@ -1,6 +1,6 @@
 """How long it takes to bring a canvas into the network's form, with and without its decoding.
 
-    python benchmarks/preparation.py --count 1000
+    .venv/bin/python -m benchmarks.preparation --count 1000
 
 Each row is one picture of the same drawing; microseconds are the median and the least of `--count` turns. `sub` is
 a PNG whose rows are filtered as Chromium's canvas does; the others are Pillow's, whose filters take longer to undo.

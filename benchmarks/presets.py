@@ -1,6 +1,6 @@
 """How good a preset is over several seeds, and how long it trains.
 
-python benchmarks/presets.py quick --seeds 10 --drawings DRAWINGS.npz
+.venv/bin/python -m benchmarks.presets quick --seeds 10 --drawings DRAWINGS.npz
 """
 
 import argparse
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-from recognition import prepare
 
 from app.settings import Settings
+from benchmarks.recognition import prepare
 from model.compilation import configure_jax
 from model.data import Dataset, load_mnist
 from model.evaluate import mean_scores
@@ -31,7 +31,7 @@ class Measured(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("preset", choices=PRESETS)
     parser.add_argument("--seeds", type=int, default=5, help="trainings, seeded one after the other")
     parser.add_argument("--first-seed", type=int, default=0, help="the seed of the first")

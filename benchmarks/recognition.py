@@ -1,6 +1,6 @@
 """How many drawings made with a real pen a running service recognises.
 
-    python benchmarks/recognition.py DRAWINGS.npz --url http://127.0.0.1:8000 --model default
+    .venv/bin/python -m benchmarks.recognition DRAWINGS.npz --url http://127.0.0.1:8000 --model default
 
 Each drawing is rendered as the page's canvas would show it and sent to POST /predict as a PNG. In the file,
 `points` [P, 2] have y upwards; stroke j is points[stroke_offsets[j]:stroke_offsets[j + 1]], drawing i is

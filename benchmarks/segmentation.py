@@ -1,6 +1,6 @@
 """How many numbers made with a real pen are taken apart into as many digits as they have.
 
-    python benchmarks/segmentation.py DRAWINGS.npz --count 300
+    .venv/bin/python -m benchmarks.segmentation DRAWINGS.npz --count 300
 
 The file is that of benchmarks/recognition.py. A number has 2 to 6 of its drawings in a row, each 70 to 110 pixels high,
 up to 12 pixels off the line, 5 to 45 % of its height behind the box of the one before it.
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ImageOps
-from recognition import Drawing, draw_on, load
 
+from benchmarks.recognition import Drawing, draw_on, load
 from model.decoding import DrawingError
 from model.segmentation import segment
 

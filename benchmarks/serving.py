@@ -5,7 +5,7 @@
         python3 -m venv /tmp/serving-peers/$peer
         /tmp/serving-peers/$peer/bin/pip install -r benchmarks/serving_peers/requirements-$peer.txt
     done
-    .venv/bin/python benchmarks/serving.py --soak 60 > table.md
+    .venv/bin/python -m benchmarks.serving --soak 60 > table.md
 
 The network is preset `quick`'s, trained by a service that is started for it; the peers load its parameters into
 PyTorch. One server runs at a time, on loopback, on the cores that wrk uses too. In each round every server is started,
@@ -15,7 +15,6 @@ On two cores a round of all takes about 14 minutes with --seconds 10; the peers 
 
 import argparse
 import itertools
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,13 +24,13 @@ from typing import NamedTuple
 
 import httpx
 from safetensors.numpy import load_file
-from serving_peers import wrk
-from serving_peers.drawings import Drawing, drawings, named_by
-from serving_peers.process import ServerFailedError, ServerProcess, free_port, started
-from serving_peers.servers import BENCHMARKS, BODIES, ROOT, SERVERS, Ask, Server
-from serving_peers.table import Measured, Point, aims, loads_table, notes, servers_table
 
 from app.settings import Settings
+from benchmarks.serving_peers import wrk
+from benchmarks.serving_peers.drawings import Drawing, drawings, named_by
+from benchmarks.serving_peers.process import ServerFailedError, ServerProcess, free_port, started
+from benchmarks.serving_peers.servers import BODIES, ROOT, SERVERS, Ask, Server
+from benchmarks.serving_peers.table import Measured, Point, aims, loads_table, notes, servers_table
 from model.data import load_mnist
 
 OURS, EMPTY = "inkling", "empty"
@@ -114,7 +113,7 @@ def environment(folder: Path, port: int) -> dict[str, str]:
         "INKLING_LOG_LEVEL": "ERROR",
         "PEER_PORT": str(port),
         "PEER_PARAMETERS": str(parameters(folder)),
-        "PYTHONPATH": os.pathsep.join((str(ROOT), str(BENCHMARKS))),
+        "PYTHONPATH": str(ROOT),
         "CUDA_VISIBLE_DEVICES": "",
     }
 

@@ -2,7 +2,7 @@
 
     python -m venv /tmp/peers
     /tmp/peers/bin/pip install keras==3.15.1 jax==0.10.2 tensorflow-cpu==2.21.0 torch==2.13.0 scikit-learn==1.9.1
-    .venv/bin/python benchmarks/training.py > table.md
+    .venv/bin/python -m benchmarks.training > table.md
 
 Every peer and job has a process of its own, all on the CPU with the threads that the peer chooses, one at work at a
 time. All get the same images, network and first weights (scikit-learn draws its own). A first slice of training warms
@@ -20,11 +20,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from peers.job import EPOCH_IMAGES, NETWORKS, Job, Weights, save_images, save_weights
-from peers.process import Peer, PeerFailedError, PeerProcess
-from peers.table import MATRIX_SIDE, Row, notes, table
 
 from app.settings import Settings
+from benchmarks.peers.job import EPOCH_IMAGES, NETWORKS, Job, Weights, save_images, save_weights
+from benchmarks.peers.process import Peer, PeerFailedError, PeerProcess
+from benchmarks.peers.table import MATRIX_SIDE, Row, notes, table
 from model.data import Dataset, load_mnist
 from model.reports import FitResult
 from model.spec import TrainSpec

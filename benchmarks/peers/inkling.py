@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
+from benchmarks.peers.job import LEARNING_RATE, Data, Job
+from benchmarks.peers.worker import Reporter, serve
 from model.compilation import configure_jax
 from model.data import Dataset
 from model.reports import EpochReport
 from model.spec import TrainSpec
 from model.train import fit
-from peers.job import LEARNING_RATE, Data, Job
-from peers.worker import Reporter, serve
 
 
 def train(job: Job, data: Data, report: Reporter) -> None:

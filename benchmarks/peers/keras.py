@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
-from peers.job import LEARNING_RATE, Data, Job, Layer
-from peers.worker import Reporter, serve, unit_interval
+from benchmarks.peers.job import LEARNING_RATE, Data, Job, Layer
+from benchmarks.peers.worker import Reporter, serve, unit_interval
 
 LAYERS = {
     "flatten": keras.layers.Flatten,

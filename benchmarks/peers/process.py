@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
-from peers.job import EPOCH_IMAGES, NETWORKS, Job
+from benchmarks.peers.job import EPOCH_IMAGES, NETWORKS, Job
 
-BENCHMARKS = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 END_SECONDS = 20.0
 
 
@@ -55,8 +55,8 @@ class PeerProcess:
         self.started = time.perf_counter()
         try:
             self.process = subprocess.Popen(
-                [python, "-m", f"peers.{peer.module}", job.to_json(), folder, json.dumps(peer.options)],
-                cwd=BENCHMARKS,
+                [python, "-m", f"benchmarks.peers.{peer.module}", job.to_json(), folder, json.dumps(peer.options)],
+                cwd=ROOT,
                 env=os.environ | _on_the_cpu(folder / f"{job.network_name}-{job.batch_size}") | peer.environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

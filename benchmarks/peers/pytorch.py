@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from peers.job import LEARNING_RATE, Data, Job, Layer, LayerShape, Weights, layer_shapes
-from peers.worker import Reporter, serve, unit_interval
+from benchmarks.peers.job import LEARNING_RATE, Data, Job, Layer, LayerShape, Weights, layer_shapes
+from benchmarks.peers.worker import Reporter, serve, unit_interval
 
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 

@@ -6,8 +6,8 @@ that the other peers do not have.
 
 from sklearn.neural_network import MLPClassifier
 
-from peers.job import LEARNING_RATE, Data, Job
-from peers.worker import Reporter, serve, unit_interval
+from benchmarks.peers.job import LEARNING_RATE, Data, Job
+from benchmarks.peers.worker import Reporter, serve, unit_interval
 
 ACTIVATIONS = {"sigmoid": "logistic", "relu": "relu"}
 

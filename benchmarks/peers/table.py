@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from peers.job import CHANCE_LOSS, EPOCH_IMAGES, Job, step_flops
-from peers.process import Peer, Slice
+from benchmarks.peers.job import CHANCE_LOSS, EPOCH_IMAGES, Job, step_flops
+from benchmarks.peers.process import Peer, Slice
 
 MATRIX_SIDE = 2_048  # of the product whose speed is called the machine's peak
 STEADY = 1.25  # how far the best matrix peak may be above the worst before the table says so

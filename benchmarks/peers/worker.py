@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from peers.job import Data, Job, load_data
+from benchmarks.peers.job import Data, Job, load_data
 
 
 class Reporter:
@@ -46,7 +46,7 @@ Train = Callable[..., None]  # (job: Job, data: Data, report: Reporter, **option
 
 
 def serve(train: Train, packages: Sequence[str]) -> None:
-    """Runs a peer: `python -m peers.NAME JOB FOLDER OPTIONS`, of which JOB and OPTIONS are JSON."""
+    """Runs a peer: `python -m benchmarks.peers.NAME JOB FOLDER OPTIONS`, of which JOB and OPTIONS are JSON."""
     report = Reporter(packages)
     job, folder, options = Job(**json.loads(sys.argv[1])), Path(sys.argv[2]), json.loads(sys.argv[3])
     train(job, load_data(folder, job), report, **options)

@@ -1,4 +1,4 @@
-"""BentoML: `bentoml serve serving_peers.bentoml:DigitsService`.
+"""BentoML: `bentoml serve benchmarks.serving_peers.bentoml:DigitsService`.
 
 Or BatchingDigitsService, which joins the lists of several requests.
 """
@@ -9,8 +9,8 @@ from typing import Any
 import bentoml
 import numpy as np
 
+from benchmarks.serving_peers.digits import BATCH, Digits
 from model.drawing import from_image, from_pixels
-from serving_peers.digits import BATCH, Digits
 
 
 @bentoml.service(workers=1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from serving_peers.digits import PORT, Digits
+from benchmarks.serving_peers.digits import PORT, Digits
 
 digits = Digits()
 

@@ -7,8 +7,8 @@ from typing import Any
 import litserve as ls
 import numpy as np
 
+from benchmarks.serving_peers.digits import BATCH, BATCH_WAIT_SECONDS, PORT, Digits
 from model.drawing import from_image, from_pixels
-from serving_peers.digits import BATCH, BATCH_WAIT_SECONDS, PORT, Digits
 
 
 class DigitsAPI(ls.LitAPI):

@@ -14,8 +14,8 @@ from mlserver.cli import main
 from mlserver.codecs import Base64Codec, NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
+from benchmarks.serving_peers.digits import BATCH, BATCH_WAIT_SECONDS, PORT, Digits
 from model.drawing import from_image, from_pixels
-from serving_peers.digits import BATCH, BATCH_WAIT_SECONDS, PORT, Digits
 
 BATCHING = {"max_batch_size": BATCH, "max_batch_time": BATCH_WAIT_SECONDS}
 
@@ -42,7 +42,7 @@ def start() -> None:
     """One process: its inference pool would pickle every request over to another."""
     with TemporaryDirectory(prefix="inkling-mlserver-") as folder:
         settings = {"host": "127.0.0.1", "http_port": PORT, "grpc_port": 0, "metrics_port": 0, "parallel_workers": 0}
-        model = {"name": "digits", "implementation": "serving_peers.mlserver.DigitsModel"}
+        model = {"name": "digits", "implementation": "benchmarks.serving_peers.mlserver.DigitsModel"}
         batching = BATCHING if sys.argv[1:] == ["batching"] else {}
         Path(folder, "settings.json").write_text(json.dumps({**settings, "debug": False}))
         Path(folder, "model-settings.json").write_text(json.dumps({**model, **batching}))

@@ -6,7 +6,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
-from serving_peers.digits import PORT, Digits
+from benchmarks.serving_peers.digits import PORT, Digits
 
 app = FastAPI()
 digits = Digits()

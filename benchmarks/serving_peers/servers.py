@@ -10,10 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from serving_peers.drawings import Drawing
+from benchmarks.serving_peers.drawings import Drawing
 
-BENCHMARKS = Path(__file__).parent.parent
-ROOT = BENCHMARKS.parent
+ROOT = Path(__file__).parents[2]
 BODIES: tuple["Body", ...] = ("png", "pixels")
 
 Body = Literal["png", "pixels"]
@@ -73,7 +72,8 @@ def _ask_litserve(drawing: Drawing, body: Body) -> Ask:
 
 
 def _bentoml(service: str) -> tuple[str, ...]:
-    return ("bentoml", "serve", f"serving_peers.bentoml:{service}", "--host", "127.0.0.1", "--port", "{port}")
+    module = "benchmarks.serving_peers.bentoml"
+    return ("bentoml", "serve", f"{module}:{service}", "--host", "127.0.0.1", "--port", "{port}")
 
 
 def _ask_bentoml(drawing: Drawing, body: Body) -> Ask:
@@ -124,7 +124,7 @@ SERVERS = {
     ),
     "empty": Server(
         title="empty route, same uvicorn",
-        command=("serving_peers.empty",),
+        command=("benchmarks.serving_peers.empty",),
         ask=_ask_inkling,
         digit=_digit,
         packages=("fastapi", "uvicorn"),
@@ -132,7 +132,7 @@ SERVERS = {
     ),
     "fastapi": Server(
         title="FastAPI + PyTorch",
-        command=("serving_peers.plain",),
+        command=("benchmarks.serving_peers.plain",),
         ask=_ask_plain,
         digit=_digit,
         packages=("fastapi", "uvicorn", "torch", "pillow"),
@@ -140,7 +140,7 @@ SERVERS = {
     ),
     "litserve": Server(
         title="LitServe",
-        command=("serving_peers.litserve",),
+        command=("benchmarks.serving_peers.litserve",),
         ask=_ask_litserve,
         digit=_digit,
         packages=("litserve", "fastapi", "uvicorn", "torch", "pillow"),
@@ -156,7 +156,7 @@ SERVERS = {
     ),
     "mlserver": Server(
         title="MLServer",
-        command=("serving_peers.mlserver",),
+        command=("benchmarks.serving_peers.mlserver",),
         ask=_ask_mlserver,
         digit=_digit_of_mlserver,
         packages=("mlserver", "fastapi", "uvicorn", "torch", "pillow"),
@@ -164,7 +164,7 @@ SERVERS = {
     ),
     "gradio": Server(
         title="Gradio",
-        command=("serving_peers.gradio",),
+        command=("benchmarks.serving_peers.gradio",),
         ask=_ask_gradio,
         digit=_digit_of_gradio,
         packages=("gradio", "fastapi", "uvicorn", "torch", "pillow"),
@@ -173,7 +173,7 @@ SERVERS = {
 }
 SERVERS |= {
     "litserve-batching": replace(
-        SERVERS["litserve"], title="LitServe, batching", command=("serving_peers.litserve", "batching")
+        SERVERS["litserve"], title="LitServe, batching", command=("benchmarks.serving_peers.litserve", "batching")
     ),
     "bentoml-batching": replace(
         SERVERS["bentoml"],
@@ -183,6 +183,6 @@ SERVERS |= {
         digit=_digit_of_first,
     ),
     "mlserver-batching": replace(
-        SERVERS["mlserver"], title="MLServer, batching", command=("serving_peers.mlserver", "batching")
+        SERVERS["mlserver"], title="MLServer, batching", command=("benchmarks.serving_peers.mlserver", "batching")
     ),
 }

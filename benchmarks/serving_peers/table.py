@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from serving_peers.servers import BODIES, Body, Server
-from serving_peers.wrk import Load
+from benchmarks.serving_peers.servers import BODIES, Body, Server
+from benchmarks.serving_peers.wrk import Load
 
 BODY_TITLES = {"png": "PNG", "pixels": "raw pixels"}
 
