@@ -4,7 +4,6 @@
 """
 
 import argparse
-import os
 import platform
 import statistics
 from pathlib import Path
@@ -14,6 +13,7 @@ import jax
 
 from app.settings import Settings
 from benchmarks.recognition import prepare
+from benchmarks.reporting import machine
 from model.compilation import configure_jax
 from model.data import Dataset, load_mnist
 from model.evaluate import mean_scores
@@ -65,7 +65,7 @@ def measure(spec: TrainSpec, examples: Dataset, judges: dict[str, Dataset]) -> M
 
 
 def report(preset: str, results: list[Measured]) -> None:
-    print(f"{preset}, n = {len(results)} seeds; {os.cpu_count()} × {platform.processor() or platform.machine()}")
+    print(f"{preset}, n = {len(results)} seeds; {machine()}")
     print(f"Python {platform.python_version()}, JAX {jax.__version__} on {jax.default_backend()}")
     for name in results[0].accuracies:
         accuracies = [result.accuracies[name] for result in results]

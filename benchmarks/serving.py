@@ -8,16 +8,17 @@
     .venv/bin/python -m benchmarks.serving --soak 60 > table.md
 
 The network is preset `quick`'s, trained by a service that is started for it; the peers load its parameters into
-PyTorch. One server runs at a time, on loopback, on the cores that wrk uses too. In each round every server is started,
-asked about every drawing, and loaded over 1, 8 and 64 connections with PNG files and with raw pixels.
-On two cores a round of all takes about 14 minutes with --seconds 10; the peers take 6 GB of disk.
+PyTorch. In each round all servers are started on loopback and asked about every drawing; then they take turns under
+each load, PNG files and raw pixels over 1, 8 and 64 connections, on the cores that wrk uses too. Every round another
+one begins; whoever is not loaded rests, which is checked.
+On two cores a round takes about 4 minutes with --seconds 4; all servers together hold 3 GB of memory, the peers 6 GB of
+disk.
 """
 
 import argparse
-import itertools
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -29,16 +30,27 @@ from app.settings import Settings
 from benchmarks.serving_peers import wrk
 from benchmarks.serving_peers.drawings import Drawing, drawings, named_by
 from benchmarks.serving_peers.process import ServerFailedError, ServerProcess, free_port, started
-from benchmarks.serving_peers.servers import BODIES, ROOT, SERVERS, Ask, Server
-from benchmarks.serving_peers.table import Measured, Point, aims, loads_table, notes, servers_table
+from benchmarks.serving_peers.servers import BATCHING, BODIES, ROOT, SERVERS, Ask, Server
+from benchmarks.serving_peers.table import (
+    POINTS,
+    Measured,
+    Point,
+    aims_table,
+    latencies_table,
+    notes,
+    servers_table,
+    speeds_table,
+    work_table,
+)
+from benchmarks.turns import in_turn
 from model.data import load_mnist
+from tests.processes import serving
 
 OURS, EMPTY = "inkling", "empty"
-CONNECTIONS = (1, 8, 64)
+ALL = SERVERS | BATCHING
 DRAWINGS = 50
 WARM_SECONDS = 1.0
 SOAK_CONNECTIONS = 64
-POINTS: list[Point] = list(itertools.product(BODIES, CONNECTIONS))
 
 
 class Bench(NamedTuple):
@@ -57,10 +69,10 @@ def main() -> None:
         sys.exit("there is no wrk: apt-get install wrk")
     with TemporaryDirectory(prefix="inkling-serving-") as folder:
         bench = prepare(Path(folder), arguments)
-        results = {name: Measured(SERVERS[name]) for name in arguments.only}
-        for _ in range(arguments.rounds):
-            for result in results.values():
-                measure(result, bench)
+        results = {name: Measured(ALL[name]) for name in arguments.only}
+        for number in range(arguments.rounds):
+            measure(in_turn([*results.values()], number), bench)
+            print(f"round {number + 1} of {arguments.rounds} is over", file=sys.stderr, flush=True)
         report(results, arguments)
         if arguments.soak:
             print(f"\n{soak(bench, arguments.soak)}")
@@ -68,9 +80,9 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="how often each server is started and measured")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
-    parser.add_argument("--only", type=names, default=[*SERVERS], help=f"some of {','.join(SERVERS)}")
+    parser.add_argument("--rounds", type=int, default=3, help="in which each server is started and measured")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--only", type=names, default=[*SERVERS], help=f"some of {','.join(ALL)}")
     parser.add_argument("--side", type=int, default=280, help="of the PNG files, in px; the page sends 112")
     parser.add_argument("--soak", type=float, default=0.0, help="seconds of 64 connections to Inkling, errors counted")
     parser.add_argument("--peers", type=Path, default=Path("/tmp/serving-peers"), help="folder of their environments")
@@ -78,8 +90,8 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def names(text: str) -> list[str]:
-    if unknown := set(text.split(",")) - set(SERVERS):
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: give some of {', '.join(SERVERS)}")
+    if unknown := set(text.split(",")) - set(ALL):
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: give some of {', '.join(ALL)}")
     return text.split(",")
 
 
@@ -96,14 +108,9 @@ def parameters(folder: Path) -> Path:
 
 def train(folder: Path) -> None:
     """A new service trains `quick` by itself; its data folder and the model's parameters stay."""
-    port = free_port()
-    command = [sys.executable, "-m", "app.cli", "serve"]
-    with (
-        started(command, ROOT, environment(folder, port), port) as service,
-        httpx.Client(base_url=service.url, timeout=60) as http,
-    ):
-        service.seconds_to_first_answer(lambda: http.get("/readyz").is_success)
-        parameters(folder).write_bytes(http.get("/models/default/download").raise_for_status().content)
+    with serving(folder / "data", INKLING_LOG_LEVEL="ERROR") as service:
+        service.ready()
+        parameters(folder).write_bytes(service.http.get("/models/default/download").raise_for_status().content)
 
 
 def environment(folder: Path, port: int) -> dict[str, str]:
@@ -118,16 +125,28 @@ def environment(folder: Path, port: int) -> dict[str, str]:
     }
 
 
-def measure(result: Measured, bench: Bench) -> None:
-    """One round of one server."""
-    if result.failure:
-        return
-    with failure_noted(result), running(result.server, bench) as process:
-        result.start_seconds.append(first_answer(process, result.server, bench))
-        check(process, result.server, bench)
+class Running(NamedTuple):
+    """A started server."""
+
+    result: Measured
+    process: ServerProcess
+
+
+def measure(results: Sequence[Measured], bench: Bench) -> None:
+    """One round. A server that fails is left out of what follows."""
+    with ExitStack() as stack:
+        running: list[Running] = []
+        for result in results:
+            if not result.failure:
+                with failure_noted(result):
+                    running.append(Running(result, stack.enter_context(answering(result, bench))))
         for point in POINTS:
-            load(process, result, point, bench)
-        result.memory_bytes.append(process.memory_bytes())
+            for each in running:
+                if not each.result.failure:
+                    with failure_noted(each.result):
+                        load(each, running, point, bench)
+        for each in running:
+            each.result.memory_bytes.append(each.process.memory_bytes())
 
 
 @contextmanager
@@ -135,10 +154,18 @@ def failure_noted(result: Measured) -> Iterator[None]:
     """A server that fails has its row, which says why; the others go on."""
     try:
         yield
-        said = f"round {len(result.start_seconds)}"
     except ServerFailedError as error:
-        result.failure = said = str(error)
-    print(f"{result.server.title}: {said}", file=sys.stderr, flush=True)
+        result.failure = str(error)
+        print(f"{result.title}: {error}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def answering(result: Measured, bench: Bench) -> Iterator[ServerProcess]:
+    """Its process, once it has named every drawing right."""
+    with running(result.server, bench) as process:
+        result.start_seconds.append(first_answer(process, result.server, bench))
+        check(process, result.server, bench)
+        yield process
 
 
 @contextmanager
@@ -171,14 +198,23 @@ def post(http: httpx.Client, ask: Ask) -> httpx.Response:
     return http.post(ask.path, content=ask.content, headers={"Content-Type": ask.media_type})
 
 
-def load(process: ServerProcess, result: Measured, point: Point, bench: Bench) -> None:
+def load(loaded: Running, running: Sequence[Running], point: Point, bench: Bench) -> None:
+    """What the others work meanwhile is noted."""
     body, connections = point
-    requests = save_requests([result.server.ask(drawing, body) for drawing in bench.drawings], bench.folder)
-    wrk.load(process.url, requests, connections, WARM_SECONDS)
-    worked_before = process.cpu_seconds()
-    came = wrk.load(process.url, requests, connections, bench.seconds)
-    result.loads.setdefault(point, []).append(came)
-    result.cpu_seconds.setdefault(point, []).append(process.cpu_seconds() - worked_before)
+    server, url = loaded.result.server, loaded.process.url
+    requests = save_requests([server.ask(drawing, body) for drawing in bench.drawings], bench.folder)
+    wrk.load(url, requests, connections, WARM_SECONDS)
+    before = [each.process.cpu_seconds() for each in running]
+    came = wrk.load(url, requests, connections, bench.seconds)
+    if not came.requests:
+        raise ServerFailedError(f"no answer to {body} over {connections} connections in {came.seconds:.0f} s")
+    loaded.result.loads.setdefault(point, []).append(came)
+    for each, worked_before in zip(running, before, strict=True):
+        worked = each.process.cpu_seconds() - worked_before
+        if each is loaded:
+            each.result.cpu_seconds.setdefault(point, []).append(worked)
+        else:
+            each.result.idle_shares.append(worked / came.seconds)
 
 
 def save_requests(asks: Sequence[Ask], folder: Path) -> Path:
@@ -193,12 +229,12 @@ def save_requests(asks: Sequence[Ask], folder: Path) -> Path:
 
 def report(results: dict[str, Measured], arguments: argparse.Namespace) -> None:
     worked = {name: result for name, result in results.items() if not result.failure}
-    ours = worked.get(OURS)
-    print("\n".join([*loads_table([*results.values()], POINTS, ours), ""]))
+    ours, measured = worked.get(OURS), [*worked.values()]
+    print("\n".join([*speeds_table(measured, ours), "", *latencies_table(measured), "", *work_table(measured), ""]))
     print("\n".join([*servers_table([*results.values()], arguments.peers), ""]))
     if ours:
         peers = [result for name, result in worked.items() if name not in (OURS, EMPTY)]
-        print("\n".join([*aims(ours, worked.get(EMPTY), peers, POINTS), ""]))
+        print("\n".join([*aims_table(ours, worked.get(EMPTY), peers), ""]))
     print("\n".join(notes(arguments.rounds, arguments.seconds, arguments.side)))
 
 

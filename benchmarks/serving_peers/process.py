@@ -58,7 +58,7 @@ class ServerProcess:
 
     def cpu_seconds(self) -> float:
         """What its processes have worked so far, in user and kernel mode."""
-        return sum(_cpu_seconds(pid) for pid in self.pids())
+        return sum(cpu_seconds(pid) for pid in self.pids())
 
     def end(self) -> None:
         pids = self.pids()
@@ -113,7 +113,8 @@ def _stat(folder: Path) -> list[str]:
     return (folder / "stat").read_text().rpartition(")")[2].split()
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """Of all threads of a process, in user and kernel mode; 0 where it is gone."""
     with suppress(OSError):
         user, kernel = _stat(Path(f"/proc/{pid}"))[11:13]
         return (int(user) + int(kernel)) / TICKS_PER_SECOND

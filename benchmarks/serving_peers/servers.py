@@ -171,7 +171,7 @@ SERVERS = {
         python="gradio",
     ),
 }
-SERVERS |= {
+BATCHING = {
     "litserve-batching": replace(
         SERVERS["litserve"], title="LitServe, batching", command=("benchmarks.serving_peers.litserve", "batching")
     ),

@@ -1,33 +1,44 @@
-"""The tables: a row for each server and load, one for each server's start and memory, and how the aims were met."""
+"""The tables: a row for each server, a column for each load; and how the aims were met."""
 
+import itertools
 import json
-import os
-import platform
 import statistics
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
+from benchmarks.reporting import machine, table
 from benchmarks.serving_peers.servers import BODIES, Body, Server
 from benchmarks.serving_peers.wrk import Load
 
+CONNECTIONS = (1, 8, 64)
 BODY_TITLES = {"png": "PNG", "pixels": "raw pixels"}
 
-Point = tuple[Body, int]  # what was sent, over how many connections
+Point = tuple[Body, int]  # what is sent, over how many connections
+
+POINTS: list[Point] = list(itertools.product(BODIES, CONNECTIONS))
 
 
 @dataclass
 class Measured:
-    """What was measured of one server; every list has one entry a round."""
+    """What was measured of one server; lists have one entry a round."""
 
     server: Server
     loads: dict[Point, list[Load]] = field(default_factory=dict)
     cpu_seconds: dict[Point, list[float]] = field(default_factory=dict)
+    idle_shares: list[float] = field(default_factory=list)  # of a core, in each load of each of the others
     start_seconds: list[float] = field(default_factory=list)
     memory_bytes: list[int] = field(default_factory=list)
     failure: str | None = None
+
+    @property
+    def title(self) -> str:
+        return self.server.title
+
+    @property
+    def errors(self) -> int:
+        return sum(load.errors for loads in self.loads.values() for load in loads)
 
     def per_second(self, point: Point) -> list[float]:
         return [load.per_second for load in self.loads[point]]
@@ -40,9 +51,6 @@ class Measured:
         pairs = zip(self.cpu_seconds[point], self.loads[point], strict=True)
         return 1e6 * statistics.median(seconds / load.requests for seconds, load in pairs)
 
-    def errors(self, point: Point) -> int:
-        return sum(load.errors for load in self.loads[point])
-
 
 def speedup(ours: Measured, theirs: Measured, point: Point) -> float:
     """How many times as many requests a second are ours: the median of the rounds' quotients."""
@@ -50,38 +58,51 @@ def speedup(ours: Measured, theirs: Measured, point: Point) -> float:
     return statistics.median(mine / other for mine, other in pairs)
 
 
-def loads_table(results: Sequence[Measured], points: Sequence[Point], ours: Measured | None) -> Iterator[str]:
-    headings = ["requests/s (least–most)", "Inkling's are", "p50 (ms)", "p99 (ms)", "CPU (µs)", "errors"]
-    headings = ["body, connections", "server", *headings]
-    yield f"| {' | '.join(headings)} |"
-    yield f"| {' | '.join(['---'] * len(headings))} |"
-    for point in points:
-        for result in results:
-            cells = [f"{BODY_TITLES[point[0]]}, {point[1]}", result.server.title, *_cells(result, point, ours)]
-            yield f"| {' | '.join(cells)} |"
+def speeds_table(results: Sequence[Measured], ours: Measured | None) -> Iterator[str]:
+    def cell(result: Measured, point: Point) -> str:
+        speeds = result.per_second(point)
+        quotient = f"; × {speedup(ours, result, point):.2f}" if ours else ""
+        return f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f}–{max(speeds):,.0f}){quotient}"
+
+    return _points_table("requests/s (least–most); Inkling's are", results, cell)
 
 
-def _cells(result: Measured, point: Point, ours: Measured | None) -> list[str]:
-    if result.failure:
-        return [f"failed: {result.failure}", *[""] * 5]
-    speeds = result.per_second(point)
-    return [
-        f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f}–{max(speeds):,.0f})",
-        f"× {speedup(ours, result, point):.2f}" if ours else "–",
-        f"{result.milliseconds(point, 'p50'):.2f}",
-        f"{result.milliseconds(point, 'p99'):.2f}",
-        f"{result.cpu_microseconds(point):.0f}",
-        f"{result.errors(point)}",
-    ]
+def latencies_table(results: Sequence[Measured]) -> Iterator[str]:
+    def cell(result: Measured, point: Point) -> str:
+        return f"{result.milliseconds(point, 'p50'):.2f}, {result.milliseconds(point, 'p99'):.2f}"
+
+    return _points_table("p50, p99 (ms)", results, cell)
+
+
+def work_table(results: Sequence[Measured]) -> Iterator[str]:
+    def cell(result: Measured, point: Point) -> str:
+        return f"{result.cpu_microseconds(point):.0f}"
+
+    return _points_table("server's CPU a request (µs)", results, cell)
+
+
+def _points_table(what: str, results: Sequence[Measured], cell: Callable[[Measured, Point], str]) -> Iterator[str]:
+    points = (f"{BODY_TITLES[body]}, {connections}" for body, connections in POINTS)
+    return table([what, *points], ([result.title, *(cell(result, point) for point in POINTS)] for result in results))
 
 
 def servers_table(results: Sequence[Measured], peers: Path) -> Iterator[str]:
-    yield "| server | start to first answer (s) | memory (MB) | versions |"
-    yield "| --- | --- | --- | --- |"
-    for result in results:
-        if not result.failure:
-            start, memory = statistics.median(result.start_seconds), statistics.median(result.memory_bytes) / 1e6
-            yield f"| {result.server.title} | {start:.2f} | {memory:.0f} | {versions(result.server, peers)} |"
+    headings = ["server", "start to first answer (s)", "memory (MB)", "CPU while idle (most)", "errors", "versions"]
+    return table(headings, (_of_server(result, peers) for result in results))
+
+
+def _of_server(result: Measured, peers: Path) -> list[str]:
+    if result.failure:
+        return [result.title, f"failed: {result.failure}", *[""] * 4]
+    idle = result.idle_shares
+    return [
+        result.title,
+        f"{statistics.median(result.start_seconds):.2f}",
+        f"{statistics.median(result.memory_bytes) / 1e6:.0f}",
+        f"{statistics.median(idle):.1%} ({max(idle):.1%})" if idle else "–",
+        f"{result.errors}",
+        versions(result.server, peers),
+    ]
 
 
 def versions(server: Server, peers: Path) -> str:
@@ -95,40 +116,47 @@ def versions(server: Server, peers: Path) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
-def aims(ours: Measured, empty: Measured | None, peers: Sequence[Measured], points: Sequence[Point]) -> Iterator[str]:
+def aims_table(ours: Measured, empty: Measured | None, peers: Sequence[Measured]) -> Iterator[str]:
     """What issue 5 asks for, and what came of it."""
-    yield "| aim | measured |"
-    yield "| --- | --- |"
+    connections = ", ".join(map(str, CONNECTIONS))
+    return table(
+        ["aim", f"measured at {connections} connections (**missed**)"],
+        [*(_beside_the_best(ours, peers) if peers else []), *(_beside_the_empty(ours, empty) if empty else [])],
+    )
+
+
+def _beside_the_best(ours: Measured, peers: Sequence[Measured]) -> Iterator[list[str]]:
     for body in BODIES:
-        of_body = [point for point in points if point[0] == body]
-        if peers and of_body:
-            factors = ", ".join(f"{min(speedup(ours, peer, point) for peer in peers):.2f}" for point in of_body)
-            loads = ", ".join(str(connections) for _, connections in of_body)
-            yield f"| {BODY_TITLES[body]}: ≥ 2 × the best peer's requests/s at {loads} connections | {factors} |"
-    raw = [point for point in points if point[0] == "pixels"]
-    if empty and raw:
-        slower = (ours.milliseconds(point, "p50") / empty.milliseconds(point, "p50") for point in raw)
-        shares = (f"{speedup(ours, empty, point):.0%}" for point in raw)
-        yield f"| raw pixels: p50 ≤ 2 × the empty route's | {', '.join(f'{each:.2f}' for each in slower)} |"
-        yield f"| raw pixels: ≥ 60 % of the empty route's requests/s | {', '.join(shares)} |"
+        points = [point for point in POINTS if point[0] == body]
+        best = [min((speedup(ours, peer, point), peer.title) for peer in peers) for point in points]
+        cells = (_said(f"{factor:.2f}", factor >= 2) + f" ({title})" for factor, title in best)
+        yield [f"{BODY_TITLES[body]}: ≥ 2 × the best peer's requests/s", ", ".join(cells)]
+
+
+def _beside_the_empty(ours: Measured, empty: Measured) -> Iterator[list[str]]:
+    points = [point for point in POINTS if point[0] == "pixels"]
+    slower = [ours.milliseconds(point, "p50") / empty.milliseconds(point, "p50") for point in points]
+    yield ["raw pixels: p50 ≤ 2 × the empty route's", ", ".join(_said(f"{each:.2f}", each <= 2) for each in slower)]
+    shares = [speedup(ours, empty, point) for point in points]
+    cells = ", ".join(_said(f"{share:.0%}", share >= 0.6) for share in shares)
+    yield ["raw pixels: ≥ 60 % of the empty route's requests/s", cells]
+
+
+def _said(figure: str, is_met: bool) -> str:
+    return figure if is_met else f"**{figure}**"
 
 
 def notes(rounds: int, seconds: float, side: int) -> Iterator[str]:
-    yield f"{processor()}, {os.cpu_count()} cores for server and generator, {platform.system()}; {date.today()}.\n"
+    yield f"{machine()}; server and generator share the cores.\n"
     yield (
-        f"- Median of n = {rounds} rounds in which all took turns, {seconds:g} s each after a warm-up, least and most "
-        "in brackets; *Inkling's are*: the median of the rounds' quotients, above 1 Inkling answers more requests."
+        f"- Median of n = {rounds} rounds in which all took turns at each load, {seconds:g} s each after a warm-up; "
+        "least and most in brackets; *Inkling's are*: the median of the rounds' quotients, above 1 where they are more."
     )
     yield (
-        f"- PNG: MNIST's test digits on {side} × {side} px, gray; raw pixels: 28 × 28 numbers in JSON. Every server "
-        "prepares them with this checkout's `model.drawing`, and named each right before it was measured."
+        f"- PNG: MNIST's test digits on {side} × {side} px, gray; raw pixels: 28 × 28 numbers in JSON; over so many "
+        "connections. Every server prepares them with this checkout's `model.drawing`, and named each right before."
     )
     yield (
-        "- CPU: of the server's processes, a request; memory: of all of them after the last load (PSS); start: from "
-        "the start of the process to the first right answer. One worker process each, no GPU."
+        "- Start: from the start of the process to the first right answer; memory: of all its processes after the last "
+        "load (PSS); CPU while idle: of a core, while the others were loaded. One worker process each, no GPU."
     )
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

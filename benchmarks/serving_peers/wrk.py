@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.serving_peers.process import ServerFailedError
+
 SCRIPT = Path(__file__).parent / "requests.lua"
 TIMEOUT_SECONDS = 30
 
@@ -58,9 +60,14 @@ def save_list(requests: Sequence[Request], path: Path) -> Path:
 
 
 def load(url: str, requests: Path, connections: int, seconds: float, *, count_server_errors: bool = False) -> Load:
-    """requests: a file that `save_list` has written; counting takes the generator's time."""
+    """requests: a file that `save_list` has written; counting takes the generator's time.
+
+    Raises ServerFailedError where nobody listens.
+    """
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{math.ceil(seconds)}s"]
     command += ["--timeout", f"{TIMEOUT_SECONDS}s", "--script", str(SCRIPT), url, "--", str(requests)]
     command += ["count"] if count_server_errors else []
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ServerFailedError(f"wrk: {(result.stdout + result.stderr).strip()}")
     return Load(**json.loads(result.stdout.strip().rpartition("\n")[2]))
