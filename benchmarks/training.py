@@ -1,4 +1,4 @@
-"""How fast a network trains: Inkling beside its peers, in one run, as one table.
+"""How fast a network trains: Inkling beside its peers, in one run, as tables.
 
     python -m venv /tmp/peers
     /tmp/peers/bin/pip install keras==3.15.1 jax==0.10.2 tensorflow-cpu==2.21.0 torch==2.13.0 scikit-learn==1.9.1
@@ -6,12 +6,14 @@
 
 Every peer and job has a process of its own, all on the CPU with the threads that the peer chooses, one at work at a
 time. All get the same images, network and first weights (scikit-learn draws its own). A first slice of training warms
-it up; then come rounds, in each of which every peer trains one slice, so that a machine that slows down slows all.
+it up; then come rounds, in each of which every peer trains one slice, so that a machine that slows down slows all;
+every round another one begins.
 On two cores `--rounds 3` takes about 20 minutes and, at most, 6 GB of memory.
 """
 
 import argparse
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,12 +21,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+os.environ.pop("OPENBLAS_NUM_THREADS", None)  # all cores are the matrix peak's, and scikit-learn's: both inherit it
+
 import numpy as np
 
 from app.settings import Settings
 from benchmarks.peers.job import EPOCH_IMAGES, NETWORKS, Job, Weights, save_images, save_weights
 from benchmarks.peers.process import Peer, PeerFailedError, PeerProcess
-from benchmarks.peers.table import MATRIX_SIDE, Row, notes, table
+from benchmarks.peers.table import MATRIX_SIDE, Row, losses_table, notes, shares_table, speeds_table, starts_table
+from benchmarks.turns import in_turn
 from model.data import Dataset, load_mnist
 from model.reports import FitResult
 from model.spec import TrainSpec
@@ -57,7 +62,7 @@ PEERS = {
 LENET_BATCH = 128
 COLD_START = ("tutorial", 100)  # the job whose peers are started with empty compile caches too
 WHOLE_EPOCH_FROM = 100  # smaller batches are extrapolated from these many steps
-STEPS = {"tutorial": 500, "lenet": 50}
+STEPS = {"tutorial": 2_000, "lenet": 50}
 QUICK_STEPS, QUICK_ROUNDS = 50, 2
 
 
@@ -72,7 +77,10 @@ def main() -> None:
             rows += measure(job, peers, rounds, arguments, Path(folder))
     if arguments.quick:
         print("**A smoke test: few steps, two rounds. Not to be quoted.**\n")
-    print("\n".join([*table(rows, PEERS[OURS], arguments.verbose), "", *notes(rows, rounds)]))
+    print("\n".join([*speeds_table(rows, PEERS[OURS]), "", *shares_table(rows), "", *starts_table(rows), ""]))
+    if arguments.verbose:
+        print("\n".join([*losses_table(rows), ""]))
+    print("\n".join(notes(rows, rounds)))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -92,7 +100,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="a smoke test: few steps, two rounds, no cold start; its numbers are rough"
     )
-    parser.add_argument("--verbose", action="store_true", help="a column with the first and the last slice's mean loss")
+    parser.add_argument("--verbose", action="store_true", help="a table with the first and the last slice's mean loss")
     return parser.parse_args()
 
 
@@ -149,8 +157,8 @@ def measure(job: Job, peers: Sequence[Peer], rounds: int, arguments: argparse.Na
                     start(row, python, folder).end()
                 processes[row.peer.title] = start(row, python, folder)
                 stack.callback(processes[row.peer.title].end)
-        for _ in range(rounds):
-            for row in rows:
+        for number in range(rounds):
+            for row in in_turn(rows, number):
                 if row.failure is None:
                     with failure_noted(row):
                         row.peaks.append(matrix_gflops())

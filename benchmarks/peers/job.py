@@ -57,6 +57,10 @@ class Job:
         """How many images one slice trains on."""
         return min(self.steps * self.batch_size, EPOCH_IMAGES)
 
+    @property
+    def epoch_steps(self) -> int:
+        return math.ceil(EPOCH_IMAGES / self.batch_size)
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 

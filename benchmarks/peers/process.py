@@ -13,6 +13,7 @@ from benchmarks.peers.job import EPOCH_IMAGES, NETWORKS, Job
 
 ROOT = Path(__file__).parents[2]
 END_SECONDS = 20.0
+IDLE_SHARE, IDLE_CPU_SECONDS = 0.02, 0.05  # of a slice's seconds: more than both between rounds is work
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Slice(NamedTuple):
     idle_cpu_seconds: float
     peak_bytes: int
     versions: dict[str, str]
+
+    @property
+    def worked_while_idle(self) -> bool:
+        return self.idle_cpu_seconds > max(IDLE_SHARE * self.seconds, IDLE_CPU_SECONDS)
 
 
 class PeerFailedError(RuntimeError):

@@ -1,20 +1,16 @@
-"""The table: a row for each peer and job, the machine, and what the columns mean."""
+"""The tables: a row for each peer, a column for each job; and what the figures mean."""
 
 import math
-import os
-import platform
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from pathlib import Path
 
 from benchmarks.peers.job import CHANCE_LOSS, EPOCH_IMAGES, Job, step_flops
 from benchmarks.peers.process import Peer, Slice
+from benchmarks.reporting import machine, table
 
 MATRIX_SIDE = 2_048  # of the product whose speed is called the machine's peak
 STEADY = 1.25  # how far the best matrix peak may be above the worst before the table says so
-IDLE_SHARE, IDLE_CPU_SECONDS = 0.02, 0.05  # of a slice's seconds: more than both between rounds is work
 
 
 @dataclass
@@ -51,45 +47,58 @@ class Row:
         return statistics.median(mine / peak for mine, peak in zip(self.gflops, self.peaks, strict=True))
 
     def warnings(self) -> Iterator[str]:
+        if self.failure:
+            yield f"failed: {self.failure}"
+            return
         losses = [each.loss for each in self.slices]
         if not all(map(math.isfinite, losses)) or losses[-1] >= min(losses[0], CHANCE_LOSS):
             yield f"does not learn (loss {losses[0]:.3f} → {losses[-1]:.3f})"
-        for each in self.slices[1:]:
-            if each.idle_cpu_seconds > max(IDLE_SHARE * each.seconds, IDLE_CPU_SECONDS):
-                yield f"worked {each.idle_cpu_seconds:.2f} CPU-seconds between rounds"
+        idle = [each.idle_cpu_seconds for each in self.slices[1:] if each.worked_while_idle]
+        if idle:
+            yield f"worked up to {max(idle):.2f} CPU-seconds between rounds"
 
 
-def table(rows: Sequence[Row], our_peer: Peer, verbose: bool) -> Iterator[str]:
-    headings = [
-        "network, batch",
-        "trained by",
-        "seconds an epoch (least–most)",
-        "× ours",
-        "GFLOP/s",
-        "of peak",
-        "start to first epoch: cold, warm (s)",
-        "peak memory (MB)",
-    ] + ["loss, first → last slice"] * verbose
-    yield f"| {' | '.join(headings)} |"
-    yield f"| {' | '.join(['---'] * len(headings))} |"
+def speeds_table(rows: Sequence[Row], our_peer: Peer) -> Iterator[str]:
     ours = {row.job: row for row in rows if row.peer is our_peer and not row.failure}
-    for row in rows:
-        cells = [f"failed: {row.failure}"] if row.failure else [*cells_of(row, ours.get(row.job), verbose)]
-        cells += [""] * (len(headings) - 2 - len(cells))
-        name = f"{row.job.network_name}, {row.job.batch_size}"
-        yield f"| {name} | {row.peer.title} | {' | '.join(cells)} |"
+
+    def cell(row: Row) -> str:
+        quotient = f"; × {ratio(row, ours[row.job]):.2f}" if row.job in ours else ""
+        return f"{spread(row.epochs)}{quotient}{' †' if any(row.warnings()) else ''}"
+
+    return _jobs_table("seconds an epoch (least–most); × ours", rows, cell)
 
 
-def cells_of(row: Row, ours: Row | None, verbose: bool) -> Iterator[str]:
-    warnings = "".join(f"; {warning}" for warning in row.warnings())
-    yield f"{spread(row.epochs)}{warnings}"
-    yield f"{ratio(row, ours):.2f}" if ours else "–"
-    yield f"{statistics.median(row.gflops):.1f}"
-    yield f"{row.share_of_peak:.0%}"
-    yield ", ".join(f"{seconds:.1f}" for seconds in row.first_epoch_seconds)
-    yield f"{max(each.peak_bytes for each in row.slices) / 1e6:.0f}"
-    if verbose:
-        yield f"{row.slices[0].loss:.3f} → {row.slices[-1].loss:.3f}"
+def shares_table(rows: Sequence[Row]) -> Iterator[str]:
+    def cell(row: Row) -> str:
+        return f"{statistics.median(row.gflops):.1f}, {row.share_of_peak:.0%}"
+
+    return _jobs_table("GFLOP/s, of peak", rows, cell)
+
+
+def starts_table(rows: Sequence[Row]) -> Iterator[str]:
+    def cell(row: Row) -> str:
+        seconds = ", ".join(f"{seconds:.1f}" for seconds in row.first_epoch_seconds)
+        return f"{seconds}; {max(each.peak_bytes for each in row.slices) / 1e6:.0f}"
+
+    return _jobs_table("start to first epoch: cold, warm (s); peak memory (MB)", rows, cell)
+
+
+def losses_table(rows: Sequence[Row]) -> Iterator[str]:
+    def cell(row: Row) -> str:
+        return f"{row.slices[0].loss:.3f} → {row.slices[-1].loss:.3f}"
+
+    return _jobs_table("loss, first → last slice", rows, cell)
+
+
+def _jobs_table(what: str, rows: Sequence[Row], cell: Callable[[Row], str]) -> Iterator[str]:
+    """Empty where a peer does not do a job."""
+    jobs = [*dict.fromkeys(row.job for row in rows)]
+    cells = {(row.peer.title, row.job): "failed †" if row.failure else cell(row) for row in rows}
+    titles = dict.fromkeys(row.peer.title for row in rows)
+    return table(
+        [what, *(f"{job.network_name}, {job.batch_size}" for job in jobs)],
+        ([title, *(cells.get((title, job), "") for job in jobs)] for title in titles),
+    )
 
 
 def spread(values: Sequence[float]) -> str:
@@ -106,7 +115,7 @@ def notes(rows: Sequence[Row], rounds: int) -> Iterator[str]:
     peaks = [peak for row in rows for peak in row.peaks]
     if peaks and max(peaks) > STEADY * min(peaks):
         yield "**The machine was unsteady, or others used it: see its peaks below, and measure again.**\n"
-    yield f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}; {date.today()}."
+    yield f"{machine()}."
     versions = {name: version for row in rows for each in row.slices for name, version in each.versions.items()}
     yield ", ".join(f"{name} {version}" for name, version in versions.items()) + "\n"
     yield (
@@ -124,20 +133,12 @@ def notes(rows: Sequence[Row], rounds: int) -> Iterator[str]:
         "before (Inkling and `torch.compile` keep what they compiled; by default the others do not)."
     )
     yield "- Peak memory: the most that the process had resident, with the images, in all rounds."
+    for row in rows:
+        for warning in row.warnings():
+            yield f"- † {row.job.network_name}, {row.job.batch_size}, {row.peer.title}: {warning}."
 
 
 def extrapolations(rows: Sequence[Row]) -> str:
     jobs = dict.fromkeys(row.job for row in rows if row.job.images < EPOCH_IMAGES)
-    parts = [
-        f"{job.network_name} at {job.batch_size} from {job.steps} of {math.ceil(EPOCH_IMAGES / job.batch_size):,} steps"
-        for job in jobs
-    ]
+    parts = [f"{job.network_name} at {job.batch_size} from {job.steps:,} steps of {job.epoch_steps:,}" for job in jobs]
     return f" Extrapolated: {'; '.join(parts)}." if parts else ""
-
-
-def processor() -> str:
-    """The processor's name as Linux has it, else as Python does."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
