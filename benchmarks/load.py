@@ -10,42 +10,32 @@ database, as everywhere.
 
 import argparse
 import asyncio
-import itertools
 import json
-import os
 import random
 import re
 import statistics
-import subprocess
-import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
-import httpx
+import httpx2
 from dbos import DBOSClient
 
 from app.database import queue_url
 from app.run_queue import STREAM
 from app.settings import Settings
+from benchmarks.serving_peers.process import cpu_seconds
+from tests.processes import LONG_SPEC, SMALL_SPEC, Service, serving
 
-TINY = {
-    "network": [{"type": "flatten"}, {"type": "dense", "units": 10, "activation": "softmax"}],
-    "batch_size": 1000,
-    "epochs": 1,
-}
-LONG = {**TINY, "name": "watched", "batch_size": 10, "epochs": 1000}
+QUIET = {"INKLING_LOG_LEVEL": "ERROR"}
 POLL_SECONDS = 0.5
 REFERENCE_POLL_SECONDS = 0.005
-START_SECONDS = 90.0
 SETTLE_SECONDS = 30.0
 PAGE_SETTLE_SECONDS = 10.0
-PAGE_POLL_SECONDS = 2.0  # static/run-view.js; the list of runs, static/run-list.js, is asked for half as often
+PAGE_PAUSE_SECONDS = (4.0, 5.0)  # static/run-view.js, static/run-list.js, static/poll.js
 
 
 def main() -> None:
@@ -66,59 +56,22 @@ def main() -> None:
     watchers.add_argument("--seconds", type=float, default=30.0)
     watchers.set_defaults(measure=measure_watchers)
     arguments = parser.parse_args()
-    arguments.measure(arguments)
-
-
-class Service(NamedTuple):
-    """A running service; its API process is known by its command line."""
-
-    url: str
-    data_dir: Path
-    process: "subprocess.Popen[str]"
-
-    def api_pid(self) -> int:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return next(int(pid) for pid in children if "app.main" in Path(f"/proc/{pid}/cmdline").read_text())
-
-
-@contextmanager
-def serving(subcommand: str = "serve", **settings: str) -> Iterator[Service]:
-    """The whole of it once its first model is ready, so that nothing else is in the queue."""
     with TemporaryDirectory(prefix="inkling-load-") as folder:
-        environment = {**os.environ, "INKLING_DATA_DIR": folder, "INKLING_PORT": "0", "INKLING_LOG_LEVEL": "ERROR"}
-        command = [sys.executable, "-m", "app.cli", subcommand]
-        process = subprocess.Popen(command, env={**environment, **settings}, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        try:
-            url = re.search(r"http://\S+", process.stdout.readline())
-            assert url is not None, "serve says where it listens"
-            if subcommand == "serve":
-                wait_until_ready(url[0])
-            yield Service(url[0], Path(folder), process)
-        finally:
-            process.terminate()
-            process.wait(20)
-            process.stdout.close()
+        arguments.measure(Path(folder), arguments)
 
 
-def wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while httpx.get(f"{url}/readyz", timeout=START_SECONDS).status_code != 200:
-        assert time.monotonic() < deadline, f"not ready within {START_SECONDS:.0f} s"
-        time.sleep(0.2)
-
-
-def measure_fairness(arguments: argparse.Namespace) -> None:
+def measure_fairness(folder: Path, arguments: argparse.Namespace) -> None:
     """Some users ask for one run, some for twenty; whoever waits must not wait for another's twentieth."""
     users = [f"user {number:02}" for number in range(arguments.users)]
     keys = {user: f"key of {user}" for user in users}
     limits = {"INKLING_MAX_QUEUED_RUNS": "10000", "INKLING_MAX_QUEUED_RUNS_PER_USER": "10000"}
     settings = {"INKLING_API_KEYS": json.dumps(keys), "INKLING_WORKERS": str(arguments.workers), **limits}
-    with serving(**settings) as service, httpx.Client(base_url=service.url, timeout=60) as http:
+    with serving(folder, **QUIET, **settings) as service:
+        service.ready()  # its own first run is over
         started = time.monotonic()
-        owners = queue_runs(http, keys, arguments.runs)
+        owners = queue_runs(service.http, keys, arguments.runs)
         queued_seconds = time.monotonic() - started
-        runs = wait_for_starts(http, len(owners), 60 * arguments.minutes)
+        runs = wait_for_starts(service.http, len(owners), 60 * arguments.minutes)
     turns = sorted((run["started_at"], owners[run["id"]]) for run in runs if run["id"] in owners)
     asked = [list(owners.values()).count(user) for user in users]
     waits = waits_of_first_runs(runs, owners)
@@ -128,20 +81,20 @@ def measure_fairness(arguments: argparse.Namespace) -> None:
     print(f"wait for a user's first run: {min(waits):.1f} to {max(waits):.1f} s, median {statistics.median(waits):.1f}")
 
 
-def queue_runs(http: httpx.Client, keys: dict[str, str], count: int) -> dict[str, str]:
+def queue_runs(http: httpx2.Client, keys: dict[str, str], count: int) -> dict[str, str]:
     """The user who asked for each run. The greedy ask first, all at once: the worst case for the others."""
     draw = random.Random(0)
     weights = [draw.paretovariate(1.0) for _ in keys]
     wanted = [*keys, *draw.choices([*keys], weights, k=count - len(keys))]
     owners = {}
     for user in sorted(wanted, key=lambda user: -wanted.count(user)):
-        answer = http.post("/train", json=TINY, headers={"Authorization": f"Bearer {keys[user]}"})
+        answer = http.post("/train", json=SMALL_SPEC, headers={"Authorization": f"Bearer {keys[user]}"})
         assert answer.status_code == 202, answer.text
         owners[answer.json()["id"]] = user
     return owners
 
 
-def wait_for_starts(http: httpx.Client, count: int, seconds: float) -> list[dict[str, Any]]:
+def wait_for_starts(http: httpx2.Client, count: int, seconds: float) -> list[dict[str, Any]]:
     """The runs that have started once all have, or the time is over."""
     deadline = time.monotonic() + seconds
     while True:
@@ -158,9 +111,7 @@ def wait_for_starts(http: httpx.Client, count: int, seconds: float) -> list[dict
 
 def largest_lead(turns: list[tuple[str, str]], owners: dict[str, str]) -> int:
     """Over all moments and pairs of users who both still wait: by how many runs one is ahead of the other."""
-    left, served, lead = defaultdict(int), defaultdict(int), 0
-    for user in owners.values():
-        left[user] += 1
+    left, served, lead = Counter(owners.values()), Counter[str](), 0
     for _, user in turns:
         left[user] -= 1
         served[user] += 1
@@ -182,11 +133,11 @@ def seconds_of(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def measure_pages(arguments: argparse.Namespace) -> None:
+def measure_pages(folder: Path, arguments: argparse.Namespace) -> None:
     """No worker: all the runs stay in the queue."""
     limits = {"INKLING_MAX_QUEUED_RUNS_PER_USER": "10000", "INKLING_MAX_QUEUED_RUNS": "10000"}
-    with serving("api", **limits) as service, httpx.Client(base_url=service.url, timeout=START_SECONDS) as http:
-        runs = [http.post("/train", json=TINY).json()["id"] for _ in range(arguments.pages)]
+    with serving(folder, "api", **QUIET, **limits) as service:
+        runs = [service.train(**SMALL_SPEC) for _ in range(arguments.pages)]
         asyncio.run(poll(service, runs, arguments.seconds))
 
 
@@ -197,9 +148,10 @@ async def poll(service: Service, runs: list[str], seconds: float) -> None:
     await asyncio.sleep(PAGE_SETTLE_SECONDS)
     for taken in answers.values():
         taken.clear()
-    cpu, began = cpu_seconds(service.api_pid()), time.monotonic()
+    (api,) = service.pids("app.main")
+    cpu, began = cpu_seconds(api), time.monotonic()
     await asyncio.sleep(seconds)
-    cpu, took = cpu_seconds(service.api_pid()) - cpu, time.monotonic() - began
+    cpu, took = cpu_seconds(api) - cpu, time.monotonic() - began
     assert not any(task.done() for task in (*watching, *asking)), "all were answered"
     for task in (*watching, *asking):
         task.cancel()
@@ -212,43 +164,45 @@ async def poll(service: Service, runs: list[str], seconds: float) -> None:
 
 
 async def look_again(url: str, run: str, run_seconds: list[float], list_seconds: list[float]) -> None:
-    """As the page does, over one connection."""
+    """As the page does; over a new connection each time, since the server closes one that rests for 5 s."""
     host, port = url.removeprefix("http://").split(":")
-    await asyncio.sleep(random.uniform(0, PAGE_POLL_SECONDS))
-    reader, writer = await asyncio.open_connection(host, int(port))
-
-    async def ask(path: str) -> float:
-        asked = time.monotonic()
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
-        assert head.startswith(b"HTTP/1.1 200") and length is not None, head
-        await reader.readexactly(int(length[1]))
-        return time.monotonic() - asked
-
-    for turn in itertools.count():
-        run_seconds.append(await ask(f"/train/{run}"))
-        if turn % 2:
-            list_seconds.append(await ask("/train?limit=6"))
-        await asyncio.sleep(PAGE_POLL_SECONDS)
+    await asyncio.sleep(random.uniform(0, max(PAGE_PAUSE_SECONDS)))
+    while True:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        run_seconds.append(await seconds_to_answer(reader, writer, f"/train/{run}"))
+        list_seconds.append(await seconds_to_answer(reader, writer, "/train?limit=6&offset=0"))
+        writer.close()
+        await asyncio.sleep(random.uniform(*PAGE_PAUSE_SECONDS))
 
 
-def measure_watchers(arguments: argparse.Namespace) -> None:
-    with serving() as service:
-        run = httpx.post(f"{service.url}/train", json=LONG).json()["id"]
-        asyncio.run(watch(service, run, arguments.watchers, arguments.seconds))
+async def seconds_to_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> float:
+    asked = time.monotonic()
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: inkling\r\n\r\n".encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    assert head.startswith(b"HTTP/1.1 200") and length is not None, head
+    await reader.readexactly(int(length[1]))
+    return time.monotonic() - asked
 
 
-async def watch(service: Service, run: str, count: int, seconds: float) -> None:
+def measure_watchers(folder: Path, arguments: argparse.Namespace) -> None:
+    with serving(folder, **QUIET) as service:
+        service.ready()
+        run = service.train(**LONG_SPEC)
+        asyncio.run(watch(service, run, Settings(data_dir=folder).database, arguments))
+
+
+async def watch(service: Service, run: str, database: str, arguments: argparse.Namespace) -> None:
     """Every arrival is compared with when a reader of the database itself saw the same event first."""
-    written: dict[int, float] = {}
+    count, written = arguments.watchers, dict[int, float]()
+    (api,) = service.pids("app.main")
     arrivals: list[dict[int, float]] = [{} for _ in range(count)]
-    reference = asyncio.create_task(read_database(service, run, written))
+    reference = asyncio.create_task(read_database(database, run, written))
     tasks = [asyncio.create_task(read_stream(service.url, run, seen)) for seen in arrivals]
     await asyncio.sleep(SETTLE_SECONDS)  # all are connected, and have caught up
-    first, cpu, began = max(written), cpu_seconds(service.api_pid()), time.monotonic()
-    await asyncio.sleep(seconds)
-    cpu, last = cpu_seconds(service.api_pid()) - cpu, max(written) - 2
+    first, cpu, began = max(written), cpu_seconds(api), time.monotonic()
+    await asyncio.sleep(arguments.seconds)
+    cpu, last = cpu_seconds(api) - cpu, max(written) - 2
     for task in (reference, *tasks):
         task.cancel()
     events = range(first + 1, last)
@@ -261,9 +215,8 @@ async def watch(service: Service, run: str, count: int, seconds: float) -> None:
     print(f"CPU of the API process: {100 * cpu / took:.0f} % of a core, {1e6 * cpu / len(delays):.0f} µs an event sent")
 
 
-async def read_database(service: Service, run: str, written: dict[int, float]) -> None:
-    url = os.environ.get("INKLING_DATABASE_URL") or Settings(data_dir=service.data_dir).database
-    client = DBOSClient(system_database_url=queue_url(url))
+async def read_database(database: str, run: str, written: dict[int, float]) -> None:
+    client = DBOSClient(system_database_url=queue_url(database))
     try:
         stream = client.read_stream_async(run, STREAM, polling_interval_sec=REFERENCE_POLL_SECONDS)
         async for _ in stream:
@@ -283,12 +236,6 @@ async def read_stream(url: str, run: str, seen: dict[int, float]) -> None:
                 seen[int(line[4:])] = time.monotonic()
     finally:
         writer.close()
-
-
-def cpu_seconds(pid: int) -> float:
-    """Of all the threads of a process, in user and system mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
