@@ -27,8 +27,9 @@ from dbos import DBOSClient
 from app.database import queue_url
 from app.run_queue import STREAM
 from app.settings import Settings
+from benchmarks.promptness import trains
 from benchmarks.serving_peers.process import cpu_seconds
-from tests.processes import LONG_SPEC, SMALL_SPEC, Service, serving
+from tests.processes import LONG_SPEC, SMALL_SPEC, Service, serving, wait_for
 
 QUIET = {"INKLING_LOG_LEVEL": "ERROR"}
 POLL_SECONDS = 0.5
@@ -189,6 +190,7 @@ def measure_watchers(folder: Path, arguments: argparse.Namespace) -> None:
     with serving(folder, **QUIET) as service:
         service.ready()
         run = service.train(**LONG_SPEC)
+        wait_for(lambda: trains(service, run, None), pause_seconds=POLL_SECONDS)
         asyncio.run(watch(service, run, Settings(data_dir=folder).database, arguments))
 
 
