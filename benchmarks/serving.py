@@ -11,8 +11,7 @@ The network is preset `quick`'s, trained by a service that is started for it; th
 PyTorch. In each round all servers are started on loopback and asked about every drawing; then they take turns under
 each load, PNG files and raw pixels over 1, 8 and 64 connections, on the cores that wrk uses too. Every round another
 one begins; whoever is not loaded rests, which is checked.
-On two cores a round takes about 4 minutes with --seconds 4; all servers together hold 3 GB of memory, the peers 6 GB of
-disk.
+On two cores a round takes about 5 minutes; all servers together hold 3 GB of memory, the peers 6 GB of disk.
 """
 
 import argparse

@@ -8,7 +8,7 @@ Every peer and job has a process of its own, all on the CPU with the threads tha
 time. All get the same images, network and first weights (scikit-learn draws its own). A first slice of training warms
 it up; then come rounds, in each of which every peer trains one slice, so that a machine that slows down slows all;
 every round another one begins.
-On two cores `--rounds 3` takes about 20 minutes and, at most, 6 GB of memory.
+On two cores `--rounds 3` takes about 25 minutes and, at most, 6 GB of memory.
 """
 
 import argparse

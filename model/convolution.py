@@ -1,7 +1,7 @@
 """What moves a window over an image: convolution and pooling, fast on every backend.
 
 XLA compiles convolutions well for a GPU. On a CPU its forward convolution is fast, but its gradients are 10 to 100
-times slower than they need be inside a scan (benchmarks/README.md): there they are written out as matrix products.
+times slower than they need be inside a scan (benchmarks/NOTES.md): there they are written out as matrix products.
 
 Shapes: B images in a batch, H × W pixels, C channels, F filters, K the side of a window.
 """

@@ -73,7 +73,7 @@ class _Speed(NamedTuple):
     step_seconds: float
 
 
-# The CPU's are fitted to what two cores take (benchmarks/README.md); the GPU's are guessed.
+# The CPU's are fitted to what two cores take (benchmarks/NOTES.md); the GPU's are guessed.
 _CPU = _Speed(flops=220e9, activations=250e6, augmentations=50e3, parameters=2e9, step_seconds=30e-6)
 _GPU = _Speed(flops=5e12, activations=40e9, augmentations=2.5e6, parameters=30e9, step_seconds=60e-6)
 
