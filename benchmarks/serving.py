@@ -134,17 +134,17 @@ class Running(NamedTuple):
 def measure(results: Sequence[Measured], bench: Bench) -> None:
     """One round. A server that fails is left out of what follows."""
     with ExitStack() as stack:
-        running: list[Running] = []
+        servers: list[Running] = []
         for result in results:
             if not result.failure:
                 with failure_noted(result):
-                    running.append(Running(result, stack.enter_context(answering(result, bench))))
+                    servers.append(Running(result, stack.enter_context(answering(result, bench))))
         for point in POINTS:
-            for each in running:
+            for each in servers:
                 if not each.result.failure:
                     with failure_noted(each.result):
-                        load(each, running, point, bench)
-        for each in running:
+                        load(each, servers, point, bench)
+        for each in servers:
             each.result.memory_bytes.append(each.process.memory_bytes())
 
 
@@ -153,7 +153,7 @@ def failure_noted(result: Measured) -> Iterator[None]:
     """A server that fails has its row, which says why; the others go on."""
     try:
         yield
-    except ServerFailedError as error:
+    except (ServerFailedError, httpx.TransportError) as error:
         result.failure = str(error)
         print(f"{result.title}: {error}", file=sys.stderr, flush=True)
 
@@ -197,18 +197,18 @@ def post(http: httpx.Client, ask: Ask) -> httpx.Response:
     return http.post(ask.path, content=ask.content, headers={"Content-Type": ask.media_type})
 
 
-def load(loaded: Running, running: Sequence[Running], point: Point, bench: Bench) -> None:
+def load(loaded: Running, servers: Sequence[Running], point: Point, bench: Bench) -> None:
     """What the others work meanwhile is noted."""
     body, connections = point
     server, url = loaded.result.server, loaded.process.url
     requests = save_requests([server.ask(drawing, body) for drawing in bench.drawings], bench.folder)
     wrk.load(url, requests, connections, WARM_SECONDS)
-    before = [each.process.cpu_seconds() for each in running]
+    before = [each.process.cpu_seconds() for each in servers]
     came = wrk.load(url, requests, connections, bench.seconds)
     if not came.requests:
         raise ServerFailedError(f"no answer to {body} over {connections} connections in {came.seconds:.0f} s")
     loaded.result.loads.setdefault(point, []).append(came)
-    for each, worked_before in zip(running, before, strict=True):
+    for each, worked_before in zip(servers, before, strict=True):
         worked = each.process.cpu_seconds() - worked_before
         if each is loaded:
             each.result.cpu_seconds.setdefault(point, []).append(worked)
