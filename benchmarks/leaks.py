@@ -12,22 +12,21 @@ import base64
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from app.settings import Settings
 from benchmarks.serving_peers import wrk
-from benchmarks.serving_peers.process import ServerProcess, free_port, started
-from benchmarks.serving_peers.servers import ROOT
+from benchmarks.serving_peers.process import memory_bytes
 from model.data import load_mnist
+from tests.processes import Service, serving
 
+QUIET = {"INKLING_LOG_LEVEL": "ERROR"}
 CONNECTIONS = 16
 BURST_SECONDS = 1.0
 SIDES = (28, 112, 280, 560)
@@ -49,32 +48,19 @@ def main() -> None:
     with TemporaryDirectory(prefix="inkling-leaks-") as name:
         folder = Path(name)
         requests = wrk.save_list([*mixed(folder)], folder / "requests.tsv")
-        with serving(folder, "serve"):
-            pass  # it has trained its first model by itself
-        with serving(folder, "api") as service:
+        with serving(folder / "data", **QUIET) as service:
+            service.ready()  # it has trained its first model by itself
+        with serving(folder / "data", "api", **QUIET) as service:
+            service.ready()
             for row in growth(service, requests, arguments.requests, arguments.parts):
                 print(row, flush=True)
 
 
-@contextmanager
-def serving(folder: Path, command: str) -> Iterator[ServerProcess]:
-    """`inkling COMMAND`, once it can predict."""
-    port = free_port()
-    settings = {"INKLING_DATA_DIR": str(folder / "data"), "INKLING_PORT": str(port), "INKLING_LOG_LEVEL": "ERROR"}
-    arguments = [sys.executable, "-m", "app.cli", command]
-    with (
-        started(arguments, ROOT, {**settings, "PYTHONPATH": str(ROOT)}, port) as process,
-        httpx.Client(base_url=process.url, timeout=60) as http,
-    ):
-        process.seconds_to_first_answer(lambda: http.get("/readyz").is_success)
-        yield process
-
-
-def growth(service: ServerProcess, requests: Path, count: int, parts: int) -> Iterator[str]:
+def growth(service: Service, requests: Path, count: int, parts: int) -> Iterator[str]:
     """A table row before the first request and after each part."""
     yield "| requests | memory (MB) | requests/s | refused (4xx) | 5xx | unanswered |"
     yield "| --- | --- | --- | --- | --- | --- |"
-    yield f"| 0 | {service.memory_bytes() / 1e6:.1f} | | | | |"
+    yield f"| 0 | {megabytes(service):.1f} | | | | |"
     sent = 0
     for part in range(1, parts + 1):
         came = []
@@ -84,7 +70,11 @@ def growth(service: ServerProcess, requests: Path, count: int, parts: int) -> It
         speed = sum(load.requests for load in came) / sum(load.seconds for load in came)
         failed = sum(load.server_errors for load in came)
         refused, broken = sum(load.refused for load in came) - failed, sum(load.broken for load in came)
-        yield f"| {sent:,} | {service.memory_bytes() / 1e6:.1f} | {speed:.0f} | {refused} | {failed} | {broken} |"
+        yield f"| {sent:,} | {megabytes(service):.1f} | {speed:.0f} | {refused} | {failed} | {broken} |"
+
+
+def megabytes(service: Service) -> float:
+    return sum(map(memory_bytes, service.pids())) / 1e6
 
 
 def mixed(folder: Path) -> Iterator[wrk.Request]:

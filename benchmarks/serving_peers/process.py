@@ -54,7 +54,7 @@ class ServerProcess:
 
     def memory_bytes(self) -> int:
         """What its processes hold; a page that n of them share counts one n-th for each (PSS)."""
-        return sum(_memory_bytes(pid) for pid in self.pids())
+        return sum(memory_bytes(pid) for pid in self.pids())
 
     def cpu_seconds(self) -> float:
         """What its processes have worked so far, in user and kernel mode."""
@@ -121,7 +121,8 @@ def cpu_seconds(pid: int) -> float:
     return 0.0
 
 
-def _memory_bytes(pid: int) -> int:
+def memory_bytes(pid: int) -> int:
+    """What a process holds (PSS); 0 where it is gone."""
     with suppress(OSError):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
