@@ -1,6 +1,7 @@
 """The worker's side of the durable queue: claims runs, records what their training reports, hands them on."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -77,7 +78,7 @@ def serve(url: str, executor: str, place: WorkerInfo, train: Train) -> None:
             "system_database_url": queue_url(url),
             "executor_id": executor,
             "application_version": APPLICATION_VERSION,
-            "log_level": None,  # app.logs has set it
+            "log_level": logging.getLevelName(logging.getLogger("dbos").level),  # as app.logs has set it
         }
     )
 
