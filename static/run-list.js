@@ -5,7 +5,7 @@ import { element, find } from "./dom.js";
 import * as format from "./format.js";
 import { Pager } from "./pager.js";
 import { Poll } from "./poll.js";
-import { isActive } from "./run-view.js";
+import { isActive } from "./run-record.js";
 
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 

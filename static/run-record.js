@@ -77,6 +77,9 @@ export class RunRecord {
   }
 }
 
+/** @param {{state: string}} run */
+export const isActive = ({ state }) => state === "queued" || state === "running";
+
 /** A loss that has become infinite arrives as null. @param {{x: number, y: number | null}[]} points @returns {Point[]} */
 function drawable(points) {
   return points.flatMap(({ x, y }) => (y === null || !Number.isFinite(y) ? [] : [{ x, y }]));

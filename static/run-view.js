@@ -1,15 +1,16 @@
 // @ts-check
 /** One run, watched: its state, its progress and its curves, live or afterwards. */
 import { cancel, deleteRun, follow, problemOf, run } from "./api.js";
+import { Beside } from "./beside.js";
 import { Chart, logarithmic, upToOne } from "./chart.js";
-import { element, find, say } from "./dom.js";
+import { find, say } from "./dom.js";
+import { EpochTable } from "./epoch-table.js";
 import * as format from "./format.js";
 import { Poll } from "./poll.js";
-import { RunRecord } from "./run-record.js";
+import { isActive, RunRecord } from "./run-record.js";
 
 /** @typedef {import("./api.js").Run} Run */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
-/** @typedef {import("./api.js").EpochReport} EpochReport */
 
 const WAITING_MS = 4_000;
 const ENDING_MS = 1_000;
@@ -24,12 +25,6 @@ export class RunView {
   #hasEnded = false;
   #poll = new Poll(() => this.#refresh());
   #frame = 0;
-  /** The last report in the table. @type {EpochReport | undefined} */
-  #tabled;
-  /** The run whose curves are shown beside. @type {Run | null} */
-  #other = null;
-  /** @type {RunSummary[]} */
-  #runs = [];
 
   /**
    * @param {HTMLElement} root
@@ -53,11 +48,9 @@ export class RunView {
     this.message = part(".run-message");
     this.curves = [".charts", ".legend", ".epochs"].map(part);
     this.validationLegend = part(".legend-validation");
-    this.otherLegend = part(".legend-beside");
-    this.besideLabel = part(".beside");
-    this.beside = find(root, "#beside", HTMLSelectElement);
-    this.beside.addEventListener("change", () => this.#fetchOther());
-    this.table = find(root, ".epochs tbody", HTMLTableSectionElement);
+    this.besideLegend = part(".legend-beside");
+    this.beside = new Beside(part(".beside"), () => this.#show());
+    this.table = new EpochTable(find(root, ".epochs table", HTMLTableElement));
     this.progress = find(root, "#run-progress", HTMLProgressElement);
     this.cancelButton = find(root, "#cancel", HTMLButtonElement);
     this.cancelButton.addEventListener("click", () => this.#cancel());
@@ -92,7 +85,7 @@ export class RunView {
     this.#record = new RunRecord(run.progress, run.history);
     say(this.message, "");
     this.#follow(run.id);
-    this.#offer();
+    this.beside.leaveOut(run.id);
     this.#showNow();
     this.#askAgain();
   }
@@ -108,35 +101,7 @@ export class RunView {
 
   /** Offers others to be shown beside the watched one. @param {RunSummary[]} runs */
   offer(runs) {
-    this.#runs = runs;
-    this.#offer();
-    if (this.#other && isActive(this.#other)) this.#fetchOther();
-  }
-
-  /** A list that is the same stays, lest it close under the pointer; so does who was chosen, however many are newer. */
-  #offer() {
-    const older = this.#other && !this.#runs.some(({ id }) => id === this.#other?.id) ? [this.#other] : [];
-    const others = [...this.#runs, ...older].filter(({ id, progress }) => id !== this.id && progress);
-    const ids = others.map(({ id }) => id).join(" ");
-    if (this.beside.dataset.runs === ids) return;
-    const chosen = this.beside.value;
-    const titles = format.titles(others, ({ name, spec }) => `${name}: ${format.spec(spec)}`);
-    const options = others.map(({ id }, index) => element("option", { value: id }, titles[index]));
-    this.beside.dataset.runs = ids;
-    this.beside.replaceChildren(element("option", { value: "" }, "no other run"), ...options);
-    if (others.some(({ id }) => id === chosen)) this.beside.value = chosen;
-    if (this.beside.value !== chosen) this.#fetchOther();
-  }
-
-  async #fetchOther() {
-    const id = this.beside.value;
-    try {
-      const other = id ? await run(id) : null;
-      if (this.beside.value === id) this.#other = other;
-    } catch (cause) {
-      problemOf(cause); // what is shown beside stays
-    }
-    this.#show();
+    this.beside.offer(runs);
   }
 
   /** @param {string} id */
@@ -312,28 +277,19 @@ export class RunView {
 
   /** @param {Run} run */
   #showCurves(run) {
-    const other = this.#other && new RunRecord(this.#other.progress, this.#other.history);
-    const lossBeside = other?.curve("loss").epochs ?? [];
-    const accuracyBeside = other?.curve("accuracy").epochs ?? [];
-    const epochs = Math.max(lengthOf(run), this.#other ? lengthOf(this.#other) : 0);
-    this.otherLegend.hidden = lossBeside.length === 0;
+    const lossBeside = this.beside.epochs("loss");
+    const epochs = Math.max(lengthOf(run), this.beside.run ? lengthOf(this.beside.run) : 0);
     const loss = this.#record.curve("loss");
     const isEmpty = loss.line.length + loss.epochs.length === 0;
     for (const part of this.curves) part.hidden = isEmpty && !isActive(run);
-    this.besideLabel.hidden = this.curves[0].hidden || this.beside.options.length < 2;
+    this.beside.root.hidden = this.curves[0].hidden || this.beside.isEmpty;
+    this.besideLegend.hidden = lossBeside.length === 0;
     this.loss.show(loss, lossBeside, epochs);
-    this.accuracy.show(this.#record.curve("accuracy"), accuracyBeside, epochs);
+    this.accuracy.show(this.#record.curve("accuracy"), this.beside.epochs("accuracy"), epochs);
     this.validationLegend.hidden = loss.validation.length === 0;
-    this.table.parentElement?.classList.toggle("without-validation", loss.validation.length === 0);
-    const reports = this.#record.epochs;
-    if (reports.at(-1) === this.#tabled && this.table.rows.length === reports.length) return;
-    this.#tabled = reports.at(-1);
-    this.table.replaceChildren(...reports.map(epochRow));
+    this.table.show(this.#record.epochs);
   }
 }
-
-/** @param {{state: string}} run */
-export const isActive = ({ state }) => state === "queued" || state === "running";
 
 /** In epochs; what has ended may have been planned longer. @param {Run} run */
 const lengthOf = (run) => (isActive(run) ? run.spec.epochs : run.progress?.epoch || 1);
@@ -344,19 +300,4 @@ const timeLeft = (seconds) => (seconds === null || seconds === undefined ? "–"
 /** @param {Run} run */
 function timeTaken({ started_at: start, ended_at: end }) {
   return start && end ? format.duration(format.secondsBetween(start, end)) : "–";
-}
-
-/** @param {EpochReport} report */
-function epochRow(report) {
-  const { validation_loss: loss, validation_accuracy: accuracy } = report;
-  return element(
-    "tr",
-    {},
-    element("th", { scope: "row" }, String(report.epoch)),
-    element("td", {}, format.loss(report.loss)),
-    element("td", {}, format.percent(report.accuracy)),
-    element("td", {}, loss === null ? "–" : format.loss(loss)),
-    element("td", {}, accuracy === null ? "–" : format.percent(accuracy)),
-    element("td", {}, report.seconds.toFixed(1)),
-  );
 }
