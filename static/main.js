@@ -166,7 +166,7 @@ async function watchRun(id) {
 /** Before anybody has chosen: a running run, or else the newest. @param {RunSummary[]} recent */
 function watchTheMostInteresting(recent) {
   const [newest] = recent;
-  if (view.id || !newest) return;
+  if (view.isTaken || !newest) return;
   const choice = recent.find(({ state }) => state === "running") ?? recent.find(isActive) ?? newest;
   watchRun(choice.id);
 }
@@ -186,5 +186,5 @@ document.addEventListener("visibilitychange", () => (document.hidden ? view.rest
 form.load();
 readiness.check();
 const kept = new URLSearchParams(location.search).get("run");
-if (kept) await watchRun(kept);
+if (kept) watchRun(kept);
 runs.refresh();

@@ -20,7 +20,8 @@ export class RunView {
   /** @type {Run | null} */
   #run = null;
   #record = new RunRecord();
-  #asked = 0;
+  /** The run that is asked for, until it is watched. */
+  #wanted = "";
   #stop = () => {};
   #hasEnded = false;
   #poll = new Poll(() => this.#refresh());
@@ -64,6 +65,11 @@ export class RunView {
     });
   }
 
+  /** Whether a run is watched, or is about to be. */
+  get isTaken() {
+    return this.#wanted !== "" || this.#run !== null;
+  }
+
   /** The watched run's id, if there is one. */
   get id() {
     return this.#run?.id;
@@ -71,15 +77,18 @@ export class RunView {
 
   /** @param {string} id  the last that is asked for is watched, whichever arrives first */
   async open(id) {
-    this.#asked += 1;
-    const asked = this.#asked;
-    const opened = await run(id);
-    if (asked === this.#asked) this.watch(opened);
+    this.#wanted = id;
+    try {
+      const opened = await run(id);
+      if (this.#wanted === id) this.watch(opened);
+    } finally {
+      if (this.#wanted === id) this.#wanted = "";
+    }
   }
 
   /** @param {Run} run */
   watch(run) {
-    this.#asked += 1;
+    this.#wanted = "";
     this.#run = run;
     this.#hasEnded = false;
     this.#record = new RunRecord(run.progress, run.history);

@@ -350,6 +350,17 @@ def test_why_a_run_failed_is_said_where_no_event_tells_of_it(page: Page, service
     expect(page.locator(".run-message")).to_have_text("no more")
 
 
+def test_a_run_that_is_slow_to_come_holds_nothing_else_back(page: Page, service: Service) -> None:
+    held: list[Route] = []
+    page.route(f"**/train/{FIRST_RUN}", lambda route: held.append(route))
+    page.goto(f"{service.url}/?run={FIRST_RUN}")
+    expect(page.locator("#models tbody tr").first).to_be_visible()
+    expect(page.locator(".run-list button").first).to_be_visible()
+    expect(page.locator("#run-name")).to_be_hidden()  # no other run takes its place
+    held[0].continue_()
+    expect(page.locator("#run-name")).to_have_text(service.get(f"/train/{FIRST_RUN}")["name"])
+
+
 def test_an_answer_about_the_runs_that_comes_late_hides_no_newer_run(page: Page) -> None:
     held: list[Route] = []
     page.route("**/train?limit=*", lambda route: held.append(route), times=1)
