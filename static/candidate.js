@@ -57,7 +57,7 @@ export class CandidateTrial {
       const tried = await candidate();
       if (question === this.#asked) this.#show(tried);
     } catch (cause) {
-      this.state.textContent = problemOf(cause).message;
+      say(this.state, problemOf(cause).message);
     }
     this.#poll.askIn(LOOK_MS);
   }
@@ -78,8 +78,7 @@ export class CandidateTrial {
   /** @param {Tried} tried */
   #show(tried) {
     this.end.hidden = tried.model === null;
-    const text = tried.model === null ? "No model is tried at the moment." : this.#describe(tried);
-    if (this.state.textContent !== text) this.state.textContent = text; // read out once
+    say(this.state, tried.model === null ? "No model is tried at the moment." : this.#describe(tried), "plain");
   }
 
   /** @param {Tried} tried */

@@ -59,6 +59,6 @@ function setAttributes(target, attributes) {
  * @param {"bad" | "good" | "plain"} [tone]
  */
 export function say(place, text, tone = "bad") {
-  place.textContent = text;
+  if (place.textContent !== text) place.textContent = text; // what is the same is not read out again
   place.dataset.tone = tone;
 }

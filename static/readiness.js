@@ -1,7 +1,7 @@
 // @ts-check
 /** Whether the service can recognise yet; while it cannot, a note that says why and how far it is. */
 import { connection, hasModels, problemOf, readiness, runs } from "./api.js";
-import { find } from "./dom.js";
+import { find, say } from "./dom.js";
 import { count, duration, percent } from "./format.js";
 import { Poll } from "./poll.js";
 
@@ -117,7 +117,7 @@ export class Readiness {
     this.isReady = false;
     this.root.hidden = false;
     this.progress.hidden = true;
-    if (this.text.textContent !== text) this.text.textContent = text; // read out once, not every second
+    say(this.text, text, "plain");
     this.detail.textContent = detail;
   }
 }

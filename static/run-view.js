@@ -237,7 +237,7 @@ export class RunView {
 
   /** @param {Run} run */
   #showState(run) {
-    if (this.state.textContent !== run.state) this.state.textContent = run.state;
+    say(this.state, run.state, "plain");
     this.state.dataset.state = run.state;
     this.queue.textContent = this.#stateDetail(run);
     this.cancelButton.hidden = !isActive(run);
