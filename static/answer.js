@@ -28,6 +28,7 @@ export class Answer {
     this.announcement = find(root, "#announcement", HTMLElement);
     this.probabilities = new Probabilities(find(root, "#probabilities", HTMLElement));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#paintSeen());
+    this.clear();
   }
 
   /** Which of several digits the page tells more of. */

@@ -3,7 +3,7 @@
 
 /** @typedef {import("./api.js").Layer} Layer */
 
-export const ACTIVATIONS = [
+const ACTIVATIONS = [
   "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "softmax", "hard_sigmoid",
 ];
 

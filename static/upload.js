@@ -22,7 +22,6 @@ export class Upload {
   async #submit(event) {
     event.preventDefault();
     const [file] = this.file.files ?? [];
-    if (!file) return say(this.message, "Choose a file first.");
     this.button.disabled = true;
     say(this.message, "Uploading, then scoring it on the test images …", "plain");
     try {

@@ -11,8 +11,6 @@ import { regions } from "./regions.js";
 /** @typedef {import("./api.js").Prediction} Prediction */
 /** @typedef {import("./recogniser.js").Question} Question */
 
-const NOTHING = "Draw a digit, and here you see what made the network name it.";
-
 export class Why {
   /** The finished drawing that the page shows the answer to, and which of its digits. @type {{question: Question, index: number} | null} */
   #about = null;
@@ -35,6 +33,7 @@ export class Why {
     root.addEventListener("toggle", () => this.#ask());
     this.layers.addEventListener("toggle", () => this.layers.open && this.#ask());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#paint());
+    this.clear();
   }
 
   /** @param {Question} question @param {number} index  of the digit among those that were read */
@@ -47,7 +46,7 @@ export class Why {
     this.#about = this.#shown = null;
     this.#asked += 1;
     this.content.hidden = true;
-    say(this.message, NOTHING, "plain");
+    say(this.message, "Draw a digit, and here you see what made the network name it.", "plain");
   }
 
   async #ask() {
