@@ -24,10 +24,10 @@ def test_a_database_that_was_away_makes_nobody_dead() -> None:
 
 
 def test_who_slept_itself_begins_to_look_anew() -> None:
-    watch = Watch(dead_seconds=4)
-    watch.dead({"still": 0}, 0)
-    assert watch.dead({"still": 0}, 1_000) == []
-    assert watch.dead({"still": 0}, 1_001) == []
+    for woke in (4, 1_000):
+        watch = Watch(dead_seconds=4)
+        looks = [watch.dead({"still": 0}, second) for second in (0, 1, woke, woke + 1)]
+        assert looks == [[]] * 4
 
 
 def test_who_left_and_came_back_has_the_whole_time_again() -> None:

@@ -90,6 +90,19 @@ def test_a_warm_model_answers_while_another_is_warmed(registry: Registry, pictur
         assert pool.submit(predictor.candidate_counts).result(SOON_SECONDS) == (0, 0, 0)
 
 
+def test_of_many_models_those_that_were_asked_for_last_stay_warm(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.predictor.WARM_MODELS", 2)
+    one, two, three, default = (publish(registry, f"run {accuracy}", accuracy) for accuracy in (0.1, 0.2, 0.3, 0.9))
+    loaded, parameters = [], registry.parameters
+    monkeypatch.setattr(registry, "parameters", lambda model: loaded.append(model) or parameters(model))
+    predictor = ready(registry, max_batch=1)
+    for name in (one, two, one, three, three, one, two, "default"):
+        asyncio.run(predictor.model(name))
+    assert loaded == [default, one, two, three, two]
+
+
 def test_a_model_that_answers_nan_never_becomes_the_default(registry: Registry, pictures: list[np.ndarray]) -> None:
     good = publish(registry, "good", 0.8)
     predictor = ready(registry)

@@ -147,10 +147,20 @@ def test_models_are_found_by_name_whatever_it_holds(registry: Registry) -> None:
 
 def test_a_handful_of_validation_images_does_not_make_a_default(registry: Registry) -> None:
     solid = publish(registry, "a", 0.98)
-    publish(registry, "lucky", 0.95, SPEC.model_copy(update={"validation_split": 0.001}), validation=1.0)
+    publish(registry, "lucky", 0.95, SPEC.model_copy(update={"validation_split": 4_999 / 60_000}), validation=1.0)
     assert registry.default() == solid
-    sound = publish(registry, "sound", 0.95, SPEC.model_copy(update={"validation_split": 0.1}), validation=0.99)
+    sound = publish(registry, "sound", 0.95, SPEC.model_copy(update={"validation_split": 1 / 12}), validation=0.99)
     assert registry.default() == sound
+
+
+def test_what_a_diverged_training_left_is_the_default_only_where_there_is_no_other(
+    registry: Registry, checkpoints: Checkpoints
+) -> None:
+    attempt = checkpoints.begin("diverged")
+    left = registry.publish("diverged", SPEC, DATA, evaluation(0.99), None, attempt=attempt, diverged=True)
+    assert (registry.default(), registry.published("diverged")) == (left, None)
+    whole = publish(registry, "whole", 0.5)
+    assert (registry.default(), registry.published("whole")) == (whole, whole)
 
 
 def test_what_is_not_there_is_named(registry: Registry) -> None:

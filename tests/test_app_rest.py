@@ -44,8 +44,9 @@ def models(folder: Path) -> list[str]:
         registry = Registry(database)
         other = to_bytes(net.init(jax.random.key(1), SPEC.network), SPEC)
         as_accurate = evaluation(0.9).model_copy(update={"loss": 0.2})
+        best = publish(registry, "best", 0.9)
         second, _ = registry.add(other, SPEC, as_accurate, "uploaded")
-        return [publish(registry, "best", 0.9), second, publish(registry, "worst", 0.5)]
+        return [best, second, publish(registry, "worst", 0.5)]
 
 
 @pytest.fixture(scope="module")
@@ -180,11 +181,16 @@ def test_a_prediction_has_these_fields_and_no_others(rest: TestClient, models: l
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("GET", "/predict", "POST"), ("PUT", "/presets", "GET"), ("POST", "/healthz", "GET"), ("POST", "/", "GET, HEAD")],
+    [
+        ("GET", "/predict", {"POST"}),
+        ("PUT", "/presets", {"GET"}),
+        ("POST", "/healthz", {"GET"}),
+        ("POST", "/", {"GET", "HEAD"}),
+    ],
 )
 def test_a_method_that_a_route_has_not_is_405_with_those_that_it_has(
-    rest: TestClient, method: str, path: str, allowed: str
+    rest: TestClient, method: str, path: str, allowed: set[str]
 ) -> None:
     refused = rest.request(method, path)
     problem(refused, 405)
-    assert refused.headers["allow"] == allowed
+    assert set(refused.headers["allow"].split(", ")) == allowed
