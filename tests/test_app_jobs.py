@@ -143,6 +143,16 @@ def test_a_look_at_a_cancelled_run_does_not_wait_for_a_database_that_is_away(job
     asyncio.run(look())
 
 
+def test_a_cancelled_run_leaves_no_checkpoint(other: Jobs, checkpoints: Checkpoints) -> None:
+    async def cancel() -> None:
+        run = (await other.enqueue(SPEC)).id
+        checkpoints.save(run, checkpoints.begin(run), b"left")
+        await other.cancel(run)
+
+    asyncio.run(cancel())
+    assert checkpoints.runs() == []
+
+
 def test_of_a_run_that_waits_nothing_is_read_until_it_starts(
     other: Jobs, queue: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
