@@ -46,6 +46,7 @@ from model.presets import PRESETS, PresetName
 STATIC = Path(__file__).parent.parent / "static"
 FIRST_PRESET: PresetName = "quick"
 OPEN_FILES = 65_536
+KEEP_ALIVE_SECONDS = 30  # a page asks every 4 to 5 s, and after the usual 5 its connection would be reset just then
 YOUNG_OBJECTS = 10_000  # looked through together for cycles; Python's 700 are those of ten requests that wait
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
@@ -142,7 +143,15 @@ class Server(uvicorn.Server):
     """Ends as soon as it is told to; uvicorn by itself first waits for its start, and for event streams to end."""
 
     def __init__(self, app: FastAPI) -> None:
-        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=2,
+            )
+        )
         self.app = app
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
