@@ -52,7 +52,7 @@ class Pulse(threading.Thread):
         self._heartbeats.join(self._executor, **self._place.model_dump())
 
     def _beat(self) -> None:
-        if not self._heartbeats.beat(self._executor):
+        if not self._heartbeats.beat(self._executor) and not self._stopping.is_set():
             _log.warning("the other workers took this one for dead; what it was training is theirs")
             self._abandon()
             self._join()
@@ -72,9 +72,10 @@ class Upkeep(threading.Thread):
     def run(self) -> None:
         while True:
             time.sleep(self._settings.heartbeat_seconds)
-            for duty in (self._bury, self._attend, self._sweep):
-                if not _done(duty):
-                    self._watch.forget()
+            if not _done(self._bury):
+                self._watch.forget()
+            _done(self._attend)
+            _done(self._sweep)
 
     def _bury(self) -> None:
         silent = dict.fromkeys(claims.holders(), _NO_BEATS)

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,24 @@ def test_a_worker_that_was_taken_for_dead_gives_up_its_run_and_joins_again(datab
     wait_for(lambda: "host/0" in heartbeats.counts())
     pulse.stop()
     pulse.join(SOON_SECONDS)
+
+
+class Leaving(Heartbeats):
+    """Its worker is told to stop in the middle of a beat."""
+
+    stop: Callable[[], None]
+
+    def beat(self, executor: str) -> bool:
+        self.stop()
+        return super().beat(executor)
+
+
+def test_a_worker_that_stops_in_the_middle_of_a_beat_leaves_for_good(database: Database) -> None:
+    heartbeats, abandoned = Leaving(database), threading.Event()
+    pulse = Pulse("host/0", PLACE, heartbeats, abandoned.set, seconds=0.05)
+    heartbeats.stop = pulse.stop
+    pulse.run()
+    assert (heartbeats.counts(), abandoned.is_set()) == ({}, False)
 
 
 def test_a_run_that_is_cancelled_while_its_worker_stops_stays_cancelled(tmp_path: Path) -> None:
