@@ -83,6 +83,7 @@ class Worker:
         self._trainer: asyncio.subprocess.Process | None = None
         self._abandoned: asyncio.subprocess.Process | None = None
         self._stopping = threading.Event()
+        self._has_end = False  # of what is being trained; it may not be written down yet
 
     async def train(self, run: str, spec: dict[str, Any], recorder: claims.Recorder) -> RunEnd:
         """Trains until the run has an end.
@@ -91,6 +92,7 @@ class Worker:
         as long as the run is this worker's.
         """
         async with self._turn:
+            self._has_end = False
             while True:
                 await recorder.save()  # raises if the run is another worker's
                 if end := await self._attempt(run, spec, recorder):
@@ -121,20 +123,23 @@ class Worker:
     async def _supervise(
         self, trainer: asyncio.subprocess.Process, spec: dict[str, Any], recorder: claims.Recorder
     ) -> RunEnd | None:
-        """None where the attempt is not the run's newest, or was given up."""
+        """None where the attempt is not the run's newest, was given up, or was told to stop."""
         assert trainer.stdin is not None and trainer.stdout is not None, "both are pipes"
         trainer.stdin.write(json.dumps(spec).encode() + b"\n")
         memory = PeakMemory(trainer.pid)
         async for line in trainer.stdout:
+            if not line.endswith(b"\n"):  # it was killed as it wrote
+                break
             message = json.loads(line)
             if message["kind"] == "end":
+                self._has_end = True
                 return RunEnd.model_validate(message["data"])
             memory.look()
             await recorder.record(message["kind"], message["data"])
         status = await trainer.wait()
         if self._stopping.is_set():
             await asyncio.Event().wait()  # the run is the next worker's, and this process is about to end
-        if status in (SUPERSEDED, STOPPED) or trainer is self._abandoned:
+        if status in (SUPERSEDED, STOPPED, -signal.SIGTERM) or trainer is self._abandoned:
             return None
         end = RunEnd(state=RunState.FAILED, error=describe_crash(status, memory.bytes))
         _log.error("%s", end.error)
@@ -155,9 +160,8 @@ class Worker:
                 trainer.terminate()
             while trainer.returncode is None and time.monotonic() < deadline:
                 time.sleep(0.02)
-        if trainer and trainer.returncode == 0:  # it had its end already, which is being written down
-            while claims.active() and time.monotonic() < deadline:
-                time.sleep(0.02)
+        while self._has_end and claims.active() and time.monotonic() < deadline:  # until it is written down
+            time.sleep(0.02)
         self.abandon()
         with contextlib.suppress(*UNAVAILABLE):  # then the others find this worker dead
             for run in claims.active():

@@ -1,7 +1,10 @@
 """What the torture test has found, each by itself: a worker shows that it lives, a stop revives no run."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,11 +18,11 @@ from app.heartbeats import Heartbeats
 from app.metrics import Metrics
 from app.predictor import Predictor
 from app.registry import Registry
-from app.schemas import WorkerInfo
+from app.schemas import Progress, RunEnd, RunState, WorkerInfo
 from app.settings import Settings
 from app.upkeep import Pulse
 from app.worker import STOP_SECONDS
-from tests.processes import SMALL_SPEC, SOON_SECONDS, serving, told_of, wait_for
+from tests.processes import ROOT, SMALL_SPEC, SOON_SECONDS, serving, told_of, wait_for
 from tests.published import publish
 
 PLACE = WorkerInfo(host="host", slot=0, device="CPU")
@@ -82,6 +85,34 @@ def test_a_run_that_is_cancelled_while_its_worker_stops_stays_cancelled(tmp_path
         wait_for(lambda: worker not in service.pids("app.worker"))
         assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
         assert service.get(f"/train/{run}")["state"] == "cancelled"
+
+
+# Told to stop, it has its end already, and takes a while to exit.
+ENDING_TRAINER = """
+read spec
+trap 'echo "$END"' TERM
+while :; do
+    echo "$PROGRESS"
+    sleep 0.2
+done
+"""
+
+
+def test_a_run_that_ends_while_its_worker_stops_is_not_queued_again(tmp_path: Path) -> None:
+    progress = Progress(phase="evaluating", epoch=1, epochs=1, step=1, steps=1)
+    end = RunEnd(state=RunState.SUCCEEDED, model="0123456789ab")
+    messages = {
+        "PROGRESS": json.dumps({"kind": "progress", "data": progress.model_dump(mode="json")}),
+        "END": json.dumps({"kind": "end", "data": end.model_dump(mode="json")}),
+    }
+    script = f"from app import worker; worker.TRAINER = ('sh', '-c', {ENDING_TRAINER!r}); worker.main()"
+    environment = {**os.environ, **messages, "INKLING_DATA_DIR": str(tmp_path)}
+    with serving(tmp_path, "api") as service:
+        run = service.get("/train")["runs"][0]["id"]
+        with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment) as worker:
+            wait_for(lambda: service.get(f"/train/{run}")["progress"] is not None)
+            worker.terminate()
+        assert service.get(f"/train/{run}")["state"] == "succeeded"
 
 
 class Interrupted(Registry):

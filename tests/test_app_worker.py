@@ -1,9 +1,20 @@
 """A machine's workers: each trains in its own place, survives its trainer, and sweeps what is old."""
 
+import asyncio
 import re
 import resource
+import sys
 from pathlib import Path
 
+import pytest
+
+from app.checkpoints import Checkpoints
+from app.claims import Recorder
+from app.devices import CPU, Device
+from app.run_queue import empty_snapshot
+from app.schemas import RunEnd, WorkerInfo
+from app.slots import Slot
+from app.worker import Worker
 from tests.models import FIRST_RUN, FirstModel
 from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for
 
@@ -34,6 +45,26 @@ def test_a_training_that_gets_no_more_memory_fails_with_the_numbers_and_its_work
         assert re.search(r"ran out of memory|may be out of memory: the process held \d\.\d+ GB", error), error
         assert service.pids("app.worker") == [worker]
         assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        ('printf \'{"kind": "pro\'; kill -KILL $$', "ended by signal SIGKILL"),  # in the middle of a message
+        ("kill -TERM $$", None),  # told to stop, say with all of a service's processes: the run begins again
+    ],
+)
+def test_a_signal_that_ends_a_trainer(checkpoints: Checkpoints, script: str, error: str | None) -> None:
+    worker = Worker(checkpoints, Slot(0, "host/0", Device(CPU, {}), sys.stdin))
+    place = WorkerInfo(host="host", slot=0, device=CPU)
+
+    async def supervised() -> RunEnd | None:
+        pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+        trainer = await asyncio.create_subprocess_exec("sh", "-c", f"read spec; {script}", **pipes)
+        return await worker._supervise(trainer, {}, Recorder(place, empty_snapshot()))
+
+    end = asyncio.run(supervised())
+    assert end is None if error is None else end is not None and error in str(end.error)
 
 
 def test_the_events_of_a_run_that_ended_long_ago_are_pruned_and_its_history_stays(
