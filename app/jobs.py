@@ -156,8 +156,8 @@ class Jobs:
         if state not in ACTIVE:
             raise RunEndedError(run, state)
         if not await asyncio.to_thread(self._registry.renounce, run):
-            whole = await asyncio.to_thread(self._registry.published, run)
-            raise RunEndedError(run, RunState.SUCCEEDED if whole else RunState.FAILED)
+            succeeded = await asyncio.to_thread(self._registry.succeeded_with, run)
+            raise RunEndedError(run, RunState.SUCCEEDED if succeeded else RunState.FAILED)
         await self._client.cancel_workflow_async(run)
         self._outlook.drop()
         await asyncio.to_thread(self._checkpoints.delete, run)

@@ -23,6 +23,7 @@ from model.scores import Evaluation, MeanScores
 from model.spec import TrainSpec
 
 ENOUGH_VALIDATION_IMAGES = 5_000  # fewer tell models apart by luck
+DIVERGED_SCORE = -1.0  # below every other
 
 _models, _aliases = model_tables.models, model_tables.aliases
 
@@ -49,7 +50,7 @@ class Registry(Aliases):
         row = {
             **_row_of(data, spec, evaluation),
             "run": run,
-            "score": -1.0 if diverged else _score(spec, evaluation, validation),
+            "score": DIVERGED_SCORE if diverged else _score(spec, evaluation, validation),
             "validation_loss": validation and validation.loss,
             "validation_accuracy": validation and validation.accuracy,
         }
@@ -78,9 +79,9 @@ class Registry(Aliases):
         with self._database.reading() as connection:
             return _same(connection, hashlib.sha256(data).hexdigest())
 
-    def published(self, run: str) -> str | None:
-        """The id of the model that a training of the run has published, to its end."""
-        query = sa.select(_models.c.id).where(_models.c.run == run, _models.c.score >= 0)
+    def succeeded_with(self, run: str) -> str | None:
+        """The id of the model that a training of the run has published; None for what one that diverged has left."""
+        query = sa.select(_models.c.id).where(_models.c.run == run, _models.c.score > DIVERGED_SCORE)
         with self._database.reading() as connection:
             return connection.scalar(query)
 

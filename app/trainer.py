@@ -98,7 +98,7 @@ class Training:
 
         None: it was stopped, and its checkpoint is saved. Raises SupersededError.
         """
-        if model := retrying(lambda: self._registry.published(self._id)):  # its end alone was lost
+        if model := retrying(lambda: self._registry.succeeded_with(self._id)):  # its end alone was lost
             return RunEnd(state=RunState.SUCCEEDED, model=model)
         self._saved, self._note = _saved(retrying(lambda: self._checkpoints.load(self._id)), self._spec)
         journal = self._saved.journal if self._saved else None
