@@ -29,7 +29,7 @@ from app.database import UNAVAILABLE
 RUNS_SECONDS = 1.0  # a scrape waits no longer for the database
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CONFIDENCES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
-BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 CountRuns = Callable[[], Mapping[str, int]]
 
@@ -58,7 +58,7 @@ class Metrics:
             "inkling_prediction_queue_depth", "Images that wait to be prepared or recognised", registry=registry
         )
         self._batch_sizes = Histogram(
-            "inkling_prediction_batch_size", "Images that were run together", buckets=BATCH_SIZES, registry=registry
+            "inkling_prediction_batch_size", "Images that were run together", buckets=BATCH_BUCKETS, registry=registry
         )
         self._confidences = Histogram(
             "inkling_prediction_confidence", "Probability of the digit named", buckets=CONFIDENCES, registry=registry
