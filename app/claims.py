@@ -21,6 +21,7 @@ from app.run_queue import (
     STREAM,
     UNENDED,
     WORKFLOW,
+    Snapshot,
     add_event,
     read_snapshots,
 )
@@ -37,11 +38,11 @@ class Recorder:
     it waits, and with it the training.
     """
 
-    def __init__(self, place: WorkerInfo, earlier: dict[str, Any]) -> None:
+    def __init__(self, place: WorkerInfo, earlier: Snapshot) -> None:
         """earlier: the snapshot that another attempt has left."""
         # The queue forgets when a run was started once it is cancelled.
-        started = {"started_at": datetime.now(UTC).isoformat(), "worker": place.model_dump(mode="json")}
-        self._snapshot = {**earlier, **started}
+        started_at, worker = datetime.now(UTC).isoformat(), place.model_dump(mode="json")
+        self._snapshot: Snapshot = {**earlier, "started_at": started_at, "worker": worker}
         self._saved = 0.0
 
     async def record(self, kind: str, data: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from app.run_queue import (
     QUEUE,
     STREAM_POLL_SECONDS,
     WORKFLOW,
+    Snapshot,
     add_event,
     prepare,
     read_snapshots,
@@ -227,10 +228,10 @@ class Jobs:
         waits = expected_waits(waiting, running, len(self._heartbeats.counts()))
         return Outlook({place.run: number for number, place in enumerate(waiting, 1)}, waits)
 
-    async def _snapshot(self, run: str) -> dict[str, Any]:
+    async def _snapshot(self, run: str) -> Snapshot:
         return (await asyncio.to_thread(read_snapshots, self._queue, [run]))[run]
 
-    async def _replay(self, run: str) -> dict[str, Any]:
+    async def _replay(self, run: str) -> Snapshot:
         """The snapshot of a run whose worker could save no last one: with what its stream has beyond it."""
         snapshot = await self._snapshot(run)
         async for events in self._read_stream(run, snapshot["events"]):
@@ -245,7 +246,7 @@ def _asked_at(status: WorkflowStatus) -> str:
     return str(status.attributes["created_at"])
 
 
-def _seconds_left(place: Place, snapshot: dict[str, Any]) -> float:
+def _seconds_left(place: Place, snapshot: Snapshot) -> float:
     left = (snapshot["progress"] or {}).get("seconds_left")
     return place.seconds if left is None else left
 

@@ -5,7 +5,7 @@ does without JAX, which is its trainer's.
 """
 
 import json
-from typing import Any
+from typing import Any, TypedDict
 
 import sqlalchemy as sa
 from dbos import DBOS
@@ -31,12 +31,22 @@ def prepare(url: str) -> None:
     DBOS.migrate(system_database_url=queue_url(url))
 
 
-def empty_snapshot() -> dict[str, Any]:
-    """What a run's events add up to before the first; events: so many of its stream need not be added any more."""
+class Snapshot(TypedDict):
+    """What a run's events add up to; it crosses as JSON."""
+
+    events: int  # so many of its stream need not be added any more
+    started_at: str | None
+    worker: dict[str, Any] | None  # a WorkerInfo
+    progress: dict[str, Any] | None  # the newest Progress
+    history: list[dict[str, Any]]  # an EpochReport each, in order
+
+
+def empty_snapshot() -> Snapshot:
+    """Before the first event."""
     return {"events": 0, "started_at": None, "worker": None, "progress": None, "history": []}
 
 
-def add_event(snapshot: dict[str, Any], kind: str, data: dict[str, Any]) -> None:
+def add_event(snapshot: Snapshot, kind: str, data: dict[str, Any]) -> None:
     """A training that was taken up again reports anew what lies beyond the step where it stands."""
     snapshot["events"] += 1
     if kind == "progress":
@@ -48,7 +58,7 @@ def add_event(snapshot: dict[str, Any], kind: str, data: dict[str, Any]) -> None
         snapshot["history"] = sorted([*others, data], key=lambda epoch: epoch["epoch"])
 
 
-def read_snapshots(queue: Any, runs: list[str]) -> dict[str, dict[str, Any]]:
+def read_snapshots(queue: Any, runs: list[str]) -> dict[str, Snapshot]:
     """What each run's events add up to, by run. queue: DBOS' system database, where all of a run is JSON."""
     events = queue.tables.workflow_events
     query = sa.select(events.c.workflow_uuid, events.c.value)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from dbos import WorkflowStatus
 
-from app.run_queue import MAX_ATTEMPTS, STREAM, UNENDED, WORKFLOW
+from app.run_queue import MAX_ATTEMPTS, STREAM, UNENDED, WORKFLOW, Snapshot
 from app.scheduling import Place, in_order
 from app.schemas import RunEnd, RunState
 from model.spec import TrainSpec
@@ -77,7 +77,7 @@ def end_of(status: WorkflowStatus) -> RunEnd:
     return RunEnd(state=_STATES[status.status])
 
 
-def summary(status: WorkflowStatus, outlook: Outlook, snapshot: dict[str, Any]) -> dict[str, Any]:
+def summary(status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot) -> dict[str, Any]:
     """The fields of a RunSummary."""
     assert status.input is not None and status.attributes is not None, "enqueue gives every run both"
     spec = TrainSpec.model_validate(status.input["args"][0])
@@ -92,7 +92,7 @@ def summary(status: WorkflowStatus, outlook: Outlook, snapshot: dict[str, Any]) 
         "created_at": status.attributes["created_at"],
         "started_at": snapshot["started_at"] or _time(status.dequeued_at),
         "ended_at": _time(status.completed_at),
-        "worker": snapshot.get("worker"),
+        "worker": snapshot["worker"],
         "spec": spec,
         "progress": snapshot["progress"],
         "model": end.model,
