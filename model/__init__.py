@@ -48,7 +48,7 @@ Training
     callbacks           decisions after an epoch
     step                one mini-batch, and the scan over a chunk of them
     resume              a training in the middle, as bytes
-    training            the host's side: data, order, rates, callbacks
+    training            the host's side: data, rates, callbacks
     train               fit(), and when to make a checkpoint
 
 Publishing

@@ -86,8 +86,8 @@ def estimate_seconds(spec: TrainSpec, examples: int, *, backend: str) -> float:
 def estimate_memory_bytes(spec: TrainSpec, examples: int) -> int:
     """The data; the weights that are kept; and of a step and a checkpoint, which take turns, the larger.
 
-    A step has the parameters' gradient, and each layer's output with its gradient, in float32. The exact figure of a
-    step is XLA's: `model.memory` checks it.
+    examples: with those that are held out, which lie on the device too. A step has the parameters' gradient, and each
+    layer's output with its gradient, in float32. The exact figure of a step is XLA's: `model.memory` checks it.
     """
     shapes = list(layer_shapes(spec.network))
     outputs = sum(math.prod(shape.output_shape) for shape in shapes) * spec.batch_size

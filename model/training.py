@@ -1,4 +1,4 @@
-"""The host's side of a training: data, order, rates, callbacks.
+"""The host's side of a training: data, rates, callbacks.
 
 Shapes: L steps in a chunk.
 """
@@ -168,11 +168,11 @@ class Training:
 
     def result(self) -> FitResult:
         """The last epoch's weights, or the best one's, with their scores."""
-        parameters, history = self.weights(), self.journal.history
-        if not _finite(parameters):
+        history = self.journal.history
+        if not _finite(weights(self.state)):
             raise DivergedError(f"a parameter is not finite after the last step; {ADVICE}", self.last_good.weights)
         if self.best is None:
-            return FitResult(parameters, history[-1].validation, self.last_good.weights)
+            return FitResult(self.weights(), history[-1].validation, self.last_good.weights)
         best_epoch = self.journal.stopping.best_epoch
         assert best_epoch is not None, "the best weights are those of an epoch"
         return FitResult(self.best, history[best_epoch - 1].validation, self.last_good.weights)

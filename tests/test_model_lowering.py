@@ -13,7 +13,7 @@ from model.inference import answer
 from model.plan import plan_epoch
 from model.presets import PRESETS, PresetName
 from model.spec_layers import Conv2D
-from model.step import ChunkInputs, EpochInputs, initial_state, jitted_chunk, step_config
+from model.step import ChunkInputs, EpochInputs, initial_state, jitted_chunk, jitted_epoch_inputs, step_config
 
 EXAMPLES = 54_000
 
@@ -40,6 +40,8 @@ def test_a_presets_training_lowers_for_cuda_without_what_is_slow_there(preset: P
     spec = PRESETS[preset].spec
     plan = plan_epoch(spec, EXAMPLES, backend="gpu")
     state = jax.eval_shape(partial(initial_state, spec=spec), jax.random.key(0))
+    shuffle = jitted_epoch_inputs(EXAMPLES, spec.batch_size, all_devices())
+    assert "scatter" not in for_cuda(shuffle.trace(array(2, dtype="uint32"), array(dtype="int32")))
     epoch = EpochInputs(array(plan.steps, spec.batch_size, dtype="int32"), array(2, dtype="uint32"))
     steps = plan.chunk_steps
     inputs = ChunkInputs(array(steps, dtype="int32"), array(steps), array(steps))

@@ -17,7 +17,7 @@ from app.jobs import Jobs, run_id_of
 from app.scheduling import Priority
 from app.schemas import LOCATION, DryRun, LayerSummary, Run, RunList
 from app.users import UserDep, may_change, require_priority
-from model.data import TRAIN_EXAMPLES, examples_left
+from model.data import TRAIN_EXAMPLES
 from model.network import parameter_count
 from model.plan import estimate_memory_bytes
 from model.presets import TrainRequest
@@ -71,7 +71,6 @@ async def train(
 
 
 def _dry_run(spec: TrainSpec, seconds: float) -> DryRun:
-    examples = examples_left(TRAIN_EXAMPLES, spec.validation_split)
     shapes = list(layer_shapes(spec.network))
     rows = [
         LayerSummary(type=row.layer.type, output_shape=list(row.output_shape), parameters=row.parameters)
@@ -82,7 +81,7 @@ def _dry_run(spec: TrainSpec, seconds: float) -> DryRun:
         summary=rows,
         parameters=parameter_count(spec.network),
         trainable_parameters=sum(row.parameters - row.statistics for row in shapes),
-        memory_bytes=estimate_memory_bytes(spec, examples),
+        memory_bytes=estimate_memory_bytes(spec, TRAIN_EXAMPLES),
         seconds=seconds,
     )
 
