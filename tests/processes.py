@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,7 @@ def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator
         url = re.search(r"http://\S+", process.stdout.readline())
         assert url is not None, "it says where it listens"
         with closing(Service(process, url[0], mark)) as service:
+            service.http.get("/healthz", timeout=PATIENCE_SECONDS)  # it listens before it can answer
             yield service
 
 
@@ -105,18 +106,28 @@ def _inkling(command: str, data_dir: Path, settings: dict[str, str]) -> Iterator
     mark = secrets.token_hex(8)
     environment = {**os.environ, "INKLING_DATA_DIR": str(data_dir), **settings, "INKLING_TEST_MARK": mark}
     arguments = (sys.executable, "-m", "app.cli", command)
-    process = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
+    with subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process, mark
+        finally:
+            _end(process, f"INKLING_TEST_MARK={mark}")
+
+
+def _end(process: "subprocess.Popen[str]", mark: str) -> None:
+    """As an operator would; whatever that leaves is killed, lest it disturb the tests that follow."""
+    send(pids(mark), signal.SIGCONT)  # a test that failed may have left some asleep
+    process.terminate()
     try:
-        yield process, mark
-    finally:
-        for pid in pids(f"INKLING_TEST_MARK={mark}"):  # a test that failed may have left some asleep
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-        process.terminate()
         process.wait(SOON_SECONDS)
-        process.stdout.close()
-        wait_for(lambda: not pids(f"INKLING_TEST_MARK={mark}"))
+        wait_for(lambda: not pids(mark))
+    finally:
+        send(pids(mark), signal.SIGKILL)
+
+
+def send(receivers: Iterable[int], number: signal.Signals) -> None:
+    for pid in receivers:
+        with suppress(ProcessLookupError):  # ended meanwhile
+            os.kill(pid, number)
 
 
 def all_pids() -> list[int]:

@@ -1,6 +1,5 @@
 """What becomes of a run whose worker dies, sleeps, stops or loses its database: it ends once, with the same bits."""
 
-import os
 import signal
 import sqlite3
 import time
@@ -19,7 +18,7 @@ from model.spec import TrainSpec
 from tests import trainings
 from tests.models import FIRST_RUN
 from tests.postgresql import Postgresql
-from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, serving, told_of, wait_for, working
+from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, send, serving, told_of, wait_for, working
 
 # Seconds of training, in many chunks.
 SPEC = {**SMALL_SPEC, "batch_size": 50, "epochs": 12}
@@ -140,11 +139,6 @@ def can_be_written(database: Path) -> bool:
         except sqlite3.OperationalError:
             return False
     return True
-
-
-def send(pids: list[int], number: signal.Signals) -> None:
-    for pid in pids:
-        os.kill(pid, number)
 
 
 def test_a_stopped_worker_saves_a_last_checkpoint_and_hands_its_run_on(cluster: Cluster, undisturbed: bytes) -> None:
