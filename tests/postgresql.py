@@ -22,6 +22,18 @@ def binaries() -> Path | None:
     return max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), default=None)
 
 
+def spare_port() -> int:
+    """Below those that the system gives out by itself: nobody is given it while the server is down."""
+    while answers(port := secrets.choice(range(10_000, 32_000))):
+        pass
+    return port
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Postgresql:
     """A running server; `kill` and `start` are for tests of what happens without it."""
 
@@ -29,8 +41,7 @@ class Postgresql:
         self._programs, self._folder = programs, folder
         # PostgreSQL refuses to run as root.
         self._user = "postgres" if os.geteuid() == 0 else None
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = spare_port()
         if self._user:
             shutil.chown(folder, self._user)
         self._call("initdb", "--auth=trust", "--username=inkling", "--encoding=UTF8", "--no-sync", "-D", "data")
@@ -95,10 +106,7 @@ class Postgresql:
 def wait_until_gone(port: int) -> None:
     """Its children end by themselves a moment after it does; until then the data folder is theirs."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return
+    while answers(port) and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
