@@ -88,12 +88,12 @@ def test_a_run_is_cancelled_once(inkling: Inkling) -> None:
     with pytest.raises(ServiceError, match="has ended") as refused:
         inkling.cancel(run)
     assert (refused.value.status, refused.value.title) == (409, "Conflict")
-    assert list(inkling.watch(run))[-1] == RunEnd(state="cancelled")  # type: ignore[arg-type]
+    assert list(inkling.watch(run))[-1] == RunEnd(state="cancelled")
 
 
 def test_every_form_of_a_drawing_is_named_alone_and_among_others(inkling: Inkling) -> None:
     drawings = [SEVEN, str(SEVEN), SEVEN.read_bytes(), encoded(draw(7), "jpeg"), np.asarray(draw(7))]
-    alone = [inkling.predict(drawing) for drawing in drawings]  # type: ignore[call-overload]
+    alone = [inkling.predict(drawing) for drawing in drawings]
     assert [answer.digit for answer in alone] == [7] * 5
     together = inkling.predict([*drawings, encoded(draw(4))])
     assert [answer.digit for answer in together] == [7] * 5 + [4]
@@ -212,7 +212,7 @@ def test_a_watched_run_goes_on_where_it_was_when_the_api_is_killed(service: Serv
     assert list(islice(epochs, 2)) == [3, 4]
     service.ready()
     inkling.cancel(run)
-    assert list(events)[-1] == RunEnd(state="cancelled")  # type: ignore[arg-type]
+    assert list(events)[-1] == RunEnd(state="cancelled")
 
 
 def test_a_key_opens_what_it_guards(tmp_path: Path) -> None:
