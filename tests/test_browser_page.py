@@ -39,6 +39,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_navigation_timeout(PATIENCE_SECONDS * SECONDS)  # dozens of modules, each a request
     yield context
     context.close()
 
