@@ -152,7 +152,7 @@ def test_a_long_run_sends_progress_every_second_until_it_is_cancelled(service: S
 def test_a_queued_run_has_its_position_and_can_be_cancelled(service: Service) -> None:
     first = service.train(**LONG_SPEC)
     service.wait_for_state(first, "running")
-    second, third = service.train(**SMALL_SPEC), service.train(**SMALL_SPEC)
+    second, third = service.train(**SMALL_SPEC), service.train(**LONG_SPEC)
     assert [service.get(f"/train/{run}")["queue_position"] for run in (first, second, third)] == [None, 1, 2]
     service.http.post(f"/train/{second}/cancel")
     assert service.get(f"/train/{third}")["queue_position"] == 1
@@ -164,7 +164,7 @@ def test_a_queued_run_has_its_position_and_can_be_cancelled(service: Service) ->
 def test_only_an_ended_run_can_be_deleted(service: Service) -> None:
     running = service.train(**LONG_SPEC)
     service.wait_for_state(running, "running")
-    queued = service.train(**SMALL_SPEC)
+    queued = service.train(**LONG_SPEC)
     for run, state in ((running, "running"), (queued, "queued")):
         assert f"is {state}; cancel it first" in problem(service.http.delete(f"/train/{run}"), 409)
     service.http.post(f"/train/{running}/cancel")
