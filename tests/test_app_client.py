@@ -67,14 +67,14 @@ def test_a_spec_is_a_dict_an_object_a_preset_or_fields(inkling: Inkling) -> None
 
 
 def test_a_training_that_is_sent_again_with_its_key_is_one(inkling: Inkling) -> None:
-    first, second = (inkling.train(SMALL_SPEC, idempotency_key="the client's") for _ in range(2))
+    first, second = (inkling.train(LONG_SPEC, idempotency_key="the client's") for _ in range(2))
     assert first.id == second.id
     inkling.cancel(first)
 
 
 def test_runs_are_read_page_by_page_newest_first(inkling: Inkling, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.client.RUNS_ON_A_PAGE", 1)
-    run = inkling.train(SMALL_SPEC, priority="low")
+    run = inkling.train(LONG_SPEC, priority="low")
     runs = list(inkling.runs())
     assert runs[0].id == run.id
     assert len({run.id for run in runs}) == len(runs) >= 3
