@@ -37,8 +37,8 @@ def advised_on_memory(spec: TrainSpec) -> Iterator[None]:
     """Turns a device's error of running out of memory, in the middle of the training, into a NotEnoughMemoryError."""
     try:
         yield
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+    except BaseException as error:
+        if not _ran_out(error):
             raise
         free = free_bytes()
         left = "" if free is None else f", and {format_bytes(free)} are free"
@@ -46,6 +46,12 @@ def advised_on_memory(spec: TrainSpec) -> Iterator[None]:
             f"the device ran out of memory in the middle of the training: {str(error) or 'MemoryError'}{left}; "
             f"try a batch_size below {spec.batch_size:,}, or smaller layers"
         ) from error
+
+
+def _ran_out(error: BaseException) -> bool:
+    """Python, XLA, or safetensors, whose Rust has nothing to say but that it panics."""
+    is_xlas = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MemoryError) or is_xlas or type(error).__name__ == "PanicException"
 
 
 def free_bytes() -> int | None:

@@ -158,9 +158,9 @@ def test_what_a_diverged_training_left_is_the_default_only_where_there_is_no_oth
 ) -> None:
     attempt = checkpoints.begin("diverged")
     left = registry.publish("diverged", SPEC, DATA, evaluation(0.99), None, attempt=attempt, diverged=True)
-    assert (registry.default(), registry.published("diverged")) == (left, None)
+    assert (registry.default(), registry.succeeded_with("diverged")) == (left, None)
     whole = publish(registry, "whole", 0.5)
-    assert (registry.default(), registry.published("whole")) == (whole, whole)
+    assert (registry.default(), registry.succeeded_with("whole")) == (whole, whole)
 
 
 def test_what_is_not_there_is_named(registry: Registry) -> None:

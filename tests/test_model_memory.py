@@ -72,12 +72,25 @@ def test_a_training_that_is_too_large_does_not_take_its_first_step() -> None:
         next(fit(spec, noise(10_000)))
 
 
-def test_a_device_that_runs_out_of_memory_in_the_middle_is_told_of_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+class PanicException(BaseException):
+    """As Rust's is for Python: no Exception."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes."), r"allocating 7 bytes\."),
+        (PanicException("PyObject pointer is null"), "PyObject pointer is null"),
+    ],
+)
+def test_a_device_that_runs_out_of_memory_in_the_middle_is_told_of_with_advice(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, said: str
+) -> None:
     def exhausted(*given: Any) -> None:
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.")
+        raise error
 
     monkeypatch.setattr("model.training.Training.end_epoch", exhausted)
-    with pytest.raises(NotEnoughMemoryError, match=r"allocating 7 bytes\., and .* free; try a batch_size below 100"):
+    with pytest.raises(NotEnoughMemoryError, match=f"{said}, and .* free; try a batch_size below 100"):
         list(fit(small_spec(), noise(100)))
 
 
@@ -101,20 +114,23 @@ def test_the_estimate_is_within_a_small_factor_of_what_xla_lays_out_or_a_checkpo
 
 
 PEAK = """
-import resource, sys
+import sys
+from pathlib import Path
 import jax
 import numpy as np
 from model.data import Dataset
 from model.spec import TrainSpec
 from model.train import fit
 jax.config.update("jax_disable_most_optimizations", True)
+def peak():  # in KiB; getrusage's begins at what the parent held
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 examples = Dataset(np.zeros((4, 28, 28), np.uint8), np.zeros(4, np.uint8))
 spec = TrainSpec.model_validate_json(sys.argv[1])
 for network in spec.network[::3], spec.network:  # a small one before, to see what JAX itself takes
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     for _ in fit(spec.model_copy(update={"network": network}), examples, checkpoint_seconds=0.0):
         pass
-print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+print(1024 * (peak() - before))
 """
 
 
