@@ -77,8 +77,8 @@ PRESETS: dict[PresetName, Preset] = {
         ),
     ),
     "accurate": Preset(
-        "The best that twelve minutes on two cores give: a deeper convolutional network, batch normalization, images "
-        "that are shifted, turned and bent anew in every epoch, and an average of the weights.",
+        "The best that a quarter of an hour on two cores gives: a deeper convolutional network, batch normalization, "
+        "images that are shifted, turned and bent anew in every epoch, and an average of the weights.",
         TrainSpec(
             name="accurate",
             network=(
