@@ -34,7 +34,7 @@ from model.compilation import configure_jax
 from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_left, load_mnist
 from model.finish import Finished, finished, salvaged
 from model.losses import DivergedError
-from model.memory import NotEnoughMemoryError
+from model.memory import NotEnoughMemoryError, advised_on_memory
 from model.plan import total_steps
 from model.reports import Checkpoint, EpochReport, FitResult, StepReport
 from model.resume import SavedTraining, from_bytes
@@ -105,7 +105,8 @@ class Training:
         self._send_phase("preparing", epoch=journal.epoch if journal else 1, step=journal.step if journal else 0)
         try:
             mnist = load_mnist(self._settings.cache_dir)
-            result = self._fit(mnist)
+            with advised_on_memory(self._spec):  # a checkpoint that is saved takes some, too
+                result = self._fit(mnist)
             if result is None:
                 return None
             self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
