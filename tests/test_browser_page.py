@@ -367,8 +367,8 @@ def test_an_answer_about_the_runs_that_comes_late_hides_no_newer_run(page: Page)
     page.route("**/train?limit=*", lambda route: held.append(route), times=1)
     with page.expect_request("**/train?limit=*"):
         page.reload()
-    late = held[0].fetch()
     page.locator("#train-form [name=epochs]").fill("1000")
+    late = held[0].fetch()
     page.locator("#train-form button[type=submit]").click()
     expect(page.locator(".run-list [aria-current=true]")).to_be_visible()
     page.route("**/train?limit=*", lambda route: None)  # else the next answer would mend the list
