@@ -3,6 +3,7 @@
 import { candidate, problemOf, tryCandidate } from "./api.js";
 import { find, say } from "./dom.js";
 import * as format from "./format.js";
+import { Latest } from "./latest.js";
 import { offer } from "./model-choice.js";
 import { Poll } from "./poll.js";
 
@@ -15,7 +16,7 @@ export class CandidateTrial {
   #poll = new Poll(() => this.#look());
   /** @type {Model[]} */
   #models = [];
-  #asked = 0;
+  #latest = new Latest();
 
   /** @param {HTMLDetailsElement} root @param {() => void} onChange  another model is tried now, or none */
   constructor(root, onChange) {
@@ -51,11 +52,10 @@ export class CandidateTrial {
   async #look() {
     this.#poll.stop();
     if (!this.root.open) return;
-    this.#asked += 1;
-    const question = this.#asked;
+    const isLatest = this.#latest.ask();
     try {
       const tried = await candidate();
-      if (question === this.#asked) this.#show(tried);
+      if (isLatest()) this.#show(tried);
     } catch (cause) {
       say(this.state, problemOf(cause).message);
     }
@@ -67,7 +67,7 @@ export class CandidateTrial {
     say(this.message, "");
     try {
       const tried = await tryCandidate(choice);
-      this.#asked += 1; // what a look from before sees is no longer so
+      this.#latest.ask(); // what a look from before sees is no longer so
       this.#show(tried);
       this.onChange();
     } catch (cause) {

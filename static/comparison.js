@@ -3,6 +3,7 @@
 import { compareModels, problemOf } from "./api.js";
 import { element, find, say } from "./dom.js";
 import * as format from "./format.js";
+import { Latest } from "./latest.js";
 import { offer } from "./model-choice.js";
 
 /** @typedef {import("./api.js").Comparison} Compared */
@@ -10,7 +11,7 @@ import { offer } from "./model-choice.js";
 /** @typedef {{head: string, values: string[], better?: number}} Row  `better`: the column of the better value; -1: neither */
 
 export class Comparison {
-  #asked = 0;
+  #latest = new Latest();
 
   /** @param {HTMLDetailsElement} root */
   constructor(root) {
@@ -37,15 +38,14 @@ export class Comparison {
   }
 
   async #compare() {
-    this.#asked += 1;
-    const asked = this.#asked;
+    const isLatest = this.#latest.ask();
     say(this.message, "Comparing …", "plain");
     try {
       const compared = await compareModels(this.choices.map(({ value }) => value));
-      if (asked === this.#asked) this.#show(compared);
+      if (isLatest()) this.#show(compared);
     } catch (cause) {
       const { message } = problemOf(cause);
-      if (asked !== this.#asked) return;
+      if (!isLatest()) return;
       this.place.replaceChildren();
       say(this.message, message);
     }

@@ -2,11 +2,12 @@
 /** The canvas with its tools: buttons, keys, picture files, drag and drop. */
 import { DrawingCanvas, readPicture } from "./canvas.js";
 import { find, say } from "./dom.js";
+import { Latest } from "./latest.js";
 import { writtenSample } from "./samples.js";
 
 export class DrawingBoard {
   #message;
-  #taken = 0;
+  #latest = new Latest();
 
   /**
    * @param {HTMLElement} root
@@ -39,10 +40,9 @@ export class DrawingBoard {
     if (!first) return;
     const picture = [first, ...others].find((file) => file.type.startsWith("image/"));
     if (!picture) return this.#refuse(`“${first.name}” is not a picture.`);
-    this.#taken += 1;
-    const taken = this.#taken;
+    const isLatest = this.#latest.ask();
     const read = await readPicture(picture).catch(() => null);
-    if (taken !== this.#taken) return; // another has been given meanwhile
+    if (!isLatest()) return; // another has been given meanwhile
     if (read) this.canvas.lay(read);
     else this.#refuse(`“${picture.name}” is not a picture that this browser can read.`);
   }

@@ -4,6 +4,7 @@ import { deleteModel, downloadAddress, makeDefault, models, problemOf } from "./
 import { element, find, say } from "./dom.js";
 import * as format from "./format.js";
 import { offer, titleOf } from "./model-choice.js";
+import { Latest } from "./latest.js";
 import { ModelEditor } from "./model-editor.js";
 import { Pager } from "./pager.js";
 
@@ -24,7 +25,7 @@ export class Models {
   /** What is known of the runs that trained them, by the run's id. @type {Map<string, string>} */
   #specs = new Map();
   #published = "";
-  #asked = 0;
+  #latest = new Latest();
   #askedAt = 0;
   #shown = "";
   #unexpected = "";
@@ -76,12 +77,11 @@ export class Models {
 
   /** Fetches the models anew. */
   async refresh() {
-    this.#asked += 1;
+    const isLatest = this.#latest.ask();
     this.#askedAt = performance.now();
-    const question = this.#asked;
     try {
       const { found, next } = await models(this.pager, this.#kept);
-      if (question !== this.#asked) return; // asked again meanwhile
+      if (!isLatest()) return;
       this.#models = found;
       this.pager.show(next);
       this.#show();

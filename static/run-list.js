@@ -3,6 +3,7 @@
 import { problemOf, runs } from "./api.js";
 import { element, find } from "./dom.js";
 import * as format from "./format.js";
+import { Latest } from "./latest.js";
 import { Pager } from "./pager.js";
 import { Poll } from "./poll.js";
 import { isActive } from "./run-record.js";
@@ -18,7 +19,7 @@ export class RunList {
   #poll = new Poll(() => this.refresh());
   /** @type {RunSummary[]} */
   #runs = [];
-  #asked = 0;
+  #latest = new Latest();
 
   /**
    * @param {HTMLElement} root
@@ -41,12 +42,11 @@ export class RunList {
   /** Asks again from time to time: others train on the same service. */
   async refresh() {
     this.#poll.stop();
-    this.#asked += 1;
-    const question = this.#asked;
+    const isLatest = this.#latest.ask();
     const { limit, offset } = this.pager;
     try {
       const { runs: page, next_offset: next } = await runs(limit, offset);
-      if (question !== this.#asked) return; // asked again meanwhile
+      if (!isLatest()) return;
       if (page.length === 0 && offset > 0) return this.showNewest(); // all that were here have been deleted
       this.#runs = page;
       this.pager.show(next);

@@ -4,6 +4,7 @@ import { predict, problemOf } from "./api.js";
 import { paintLayer, paintSaliency } from "./cells.js";
 import { element, find, say } from "./dom.js";
 import * as format from "./format.js";
+import { Latest } from "./latest.js";
 import { regions } from "./regions.js";
 
 /** @typedef {import("./api.js").Included} Included */
@@ -16,7 +17,7 @@ export class Why {
   #about = null;
   /** @type {Prediction | null} */
   #shown = null;
-  #asked = 0;
+  #latest = new Latest();
 
   /** @param {HTMLDetailsElement} root */
   constructor(root) {
@@ -44,7 +45,7 @@ export class Why {
 
   clear() {
     this.#about = this.#shown = null;
-    this.#asked += 1;
+    this.#latest.ask();
     this.content.hidden = true;
     say(this.message, "Draw a digit, and here you see what made the network name it.", "plain");
   }
@@ -52,14 +53,13 @@ export class Why {
   async #ask() {
     if (!this.root.open || !this.#about) return;
     const { question, index } = this.#about;
-    this.#asked += 1;
-    const asked = this.#asked;
+    const isLatest = this.#latest.ask();
     if (!this.#shown) say(this.message, "Asking the network …", "plain");
     try {
       const { digits } = await predict(question.drawing, question, this.#wanted());
-      if (asked === this.#asked && digits[index]) this.#show(digits[index]);
+      if (isLatest() && digits[index]) this.#show(digits[index]);
     } catch (cause) {
-      if (asked === this.#asked) this.#fail(problemOf(cause).message);
+      if (isLatest()) this.#fail(problemOf(cause).message);
     }
   }
 

@@ -124,10 +124,14 @@ def _end(process: "subprocess.Popen[str]", mark: str) -> None:
         send(pids(mark), signal.SIGKILL)
 
 
-def send(receivers: Iterable[int], number: signal.Signals) -> None:
+def send(receivers: Iterable[int], number: signal.Signals) -> bool:
+    """Whether there was anybody to hear it; who has ended meanwhile does not."""
+    heard = False
     for pid in receivers:
-        with suppress(ProcessLookupError):  # ended meanwhile
+        with suppress(ProcessLookupError):
             os.kill(pid, number)
+            heard = True
+    return heard
 
 
 def all_pids() -> list[int]:

@@ -19,7 +19,7 @@ from typing import Literal
 
 from app.settings import Settings
 from tests.postgresql import Postgresql, binaries
-from tests.processes import ROOT, all_pids, pids, wait_for
+from tests.processes import ROOT, all_pids, pids, send, wait_for
 
 Kind = Literal["sqlite", "postgresql"]
 USERS = ("ada", "ben", "cleo", "dan", "eva")
@@ -274,9 +274,7 @@ def _server(folder: Path) -> Iterator[Server]:
 
 def _kill_all(mark: str) -> None:
     """The last resort; who wants to know whether anything was left behind has looked before."""
-    for pid in pids(f"INKLING_TEST_MARK={mark}"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    send(pids(f"INKLING_TEST_MARK={mark}"), signal.SIGKILL)
 
 
 def _free_port() -> int:

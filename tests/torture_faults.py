@@ -1,7 +1,6 @@
 """What may happen to a cluster, drawn from a seeded generator: each fault strikes, lasts, and passes."""
 
 import contextlib
-import os
 import random
 import shutil
 import signal
@@ -11,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.processes import send
 from tests.torture_cluster import DEAD_SECONDS, Cluster, Node
 
 API, API_PARENT, WORKER, TRAINER = "app.main", "app.cli\0api", "app.cli\0worker", "app.trainer"
@@ -117,7 +117,7 @@ def power_is_cut(cluster: Cluster, draw: random.Random) -> Iterator[Struck]:
     node.held = True
     try:
         for module in (WORKER, TRAINER):
-            _signal(node.pids(module), signal.SIGKILL)
+            send(node.pids(module), signal.SIGKILL)
         yield node.name, draw.uniform(1.2, 2.5) * DEAD_SECONDS
     finally:
         if wiped and cluster.server:
@@ -150,7 +150,7 @@ def trainer_sleeps_while_its_worker_is_killed(cluster: Cluster, draw: random.Ran
     node = _training(cluster, draw)
     with _asleep(node, draw, TRAINER) as struck:
         if node:
-            _signal(node.pids(WORKER), signal.SIGKILL)
+            send(node.pids(WORKER), signal.SIGKILL)
         yield struck
 
 
@@ -202,7 +202,7 @@ _PROCESS_FAULTS: dict[Fault, int] = {
 
 
 def _kill(node: Node | None, module: str) -> Struck:
-    hit = node and _signal(node.pids(module)[:1], signal.SIGKILL)
+    hit = node and send(node.pids(module)[:1], signal.SIGKILL)
     return (node.name if node and hit else ""), 0.0
 
 
@@ -216,18 +216,8 @@ def _training(cluster: Cluster, draw: random.Random) -> Node | None:
 def _asleep(node: Node | None, draw: random.Random, *modules: str) -> Iterator[Struck]:
     """For longer than the others wait for a sign of life."""
     stopped = [pid for module in modules for pid in (node.pids(module) if node else [])]
-    hit = _signal(stopped, signal.SIGSTOP)
+    hit = send(stopped, signal.SIGSTOP)
     try:
         yield (node.name if node and hit else ""), draw.uniform(1.3, 2.2) * DEAD_SECONDS
     finally:
-        _signal(stopped, signal.SIGCONT)
-
-
-def _signal(pids: list[int], number: signal.Signals) -> bool:
-    """Whether there was anybody to hear it."""
-    heard = False
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-            heard = True
-    return heard
+        send(stopped, signal.SIGCONT)
