@@ -51,7 +51,8 @@ class Batcher(Generic[Item, Result]):
         self._run, self._limits, self._pool = run, limits, pool
         self._seconds, self._on_batch = seconds, on_batch
         self._waiting: deque[_Waiting[Item, Result]] = deque()
-        self._running = 0
+        self._running = 0  # batches
+        self._counted = 0  # items that waited when the last turn of the loop began
         self._due: asyncio.Handle | None = None
         self._waits_for_more = False
 
@@ -74,7 +75,6 @@ class Batcher(Generic[Item, Result]):
         return [await futures[0]] if len(futures) == 1 else await asyncio.gather(*futures)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        """What the requests of this turn of the loop have put in the queue is there when the next begins."""
         if self._due and self._waits_for_more and self._seconds_to_wait() <= 0:
             self._due.cancel()
             self._due = None
@@ -82,7 +82,13 @@ class Batcher(Generic[Item, Result]):
             self._due, self._waits_for_more = loop.call_soon(self._start, loop), False
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Runs what waits as soon as a turn of the loop has brought no more."""
         self._due = None
+        if self._counted < len(self._waiting) < self._limits.batch:
+            self._counted = len(self._waiting)
+            self._due = loop.call_soon(self._start, loop)
+            return
+        self._counted = 0
         if (wait := self._seconds_to_wait()) > 0:
             self._due, self._waits_for_more = loop.call_later(wait, self._start, loop), True
         elif batch := self._take():

@@ -54,6 +54,23 @@ def test_what_arrives_together_is_run_together(pool: ThreadPoolExecutor, seconds
     assert (threading.get_ident() in squares.threads) == (seconds is quick)
 
 
+def test_what_each_turn_of_the_loop_brings_is_run_together_until_one_brings_nothing(pool: ThreadPoolExecutor) -> None:
+    squares = Squares()
+
+    async def ask() -> None:
+        batcher = Batcher(squares, LIMITS, pool, seconds=quick)
+
+        async def after(turns: int) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await batcher.submit([turns], soon())
+
+        await asyncio.gather(*map(after, (0, 1, 2, 9)))
+
+    asyncio.run(ask())
+    assert squares.batches == [[0, 1, 2], [9]]
+
+
 def test_many_items_of_one_request_are_answered_in_their_order(pool: ThreadPoolExecutor) -> None:
     squares = Squares()
 
