@@ -72,7 +72,9 @@ class RunActiveError(ConflictError):
 
 class KeyTakenError(ConflictError):
     def __init__(self, run: str) -> None:
-        super().__init__(f"this Idempotency-Key is that of run {run}, whose spec is another; take a new key")
+        super().__init__(
+            f"this Idempotency-Key is that of run {run}, whose spec is another, or which was deleted; take a new key"
+        )
 
 
 class ModelInUseError(ConflictError):

@@ -16,7 +16,14 @@ from dbos import DBOSClient, WorkflowSerializationFormat, WorkflowStatus
 
 from app.checkpoints import Checkpoints
 from app.database import UNAVAILABLE, Database, persisting, queue_url
-from app.errors import QueueFullError, RunActiveError, RunEndedError, RunNotFoundError, TooManyRunsError
+from app.errors import (
+    KeyTakenError,
+    QueueFullError,
+    RunActiveError,
+    RunEndedError,
+    RunNotFoundError,
+    TooManyRunsError,
+)
 from app.feeds import Feeds
 from app.heartbeats import Heartbeats
 from app.readings import SharedReading
@@ -74,7 +81,10 @@ class Jobs:
     async def enqueue(
         self, spec: TrainSpec, *, user: str = NOBODY, priority: Priority = "normal", run: str | None = None
     ) -> Run:
-        """Queues a run; the same id twice is one run. Raises QueueFullError and TooManyRunsError."""
+        """Queues a run; the same id twice is one run.
+
+        Raises QueueFullError, TooManyRunsError, and KeyTakenError for a deleted run's id whose model is still there.
+        """
         run_id, now = run or new_run_id(), datetime.now(UTC)
         await asyncio.to_thread(self._enqueue, spec, user, priority, run_id)
         self._outlook.drop()
@@ -88,6 +98,8 @@ class Jobs:
         with self._database.writing("queue"):  # what was counted is true until the run is in the queue
             if self._client.list_workflows(workflow_ids=[run], load_input=False, load_output=False):
                 return
+            if self._registry.has_model_of(run):
+                raise KeyTakenError(run)
             waiting, running = read_line(self._queue)
             self._check_limits(waiting, user)
             attributes = {"created_at": datetime.now(UTC).isoformat(), "seconds": seconds}

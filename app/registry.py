@@ -85,6 +85,11 @@ class Registry(Aliases):
         with self._database.reading() as connection:
             return connection.scalar(query)
 
+    def has_model_of(self, run: str) -> bool:
+        """Whether the run has published a model, which a later training under its id would not replace."""
+        with self._database.reading() as connection:
+            return _published(connection, run) is not None
+
     def renounce(self, run: str) -> bool:
         """Whether the run has published nothing, and from now on cannot: its attempt has ended."""
         with self._database.writing("registry") as connection:

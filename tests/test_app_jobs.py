@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from app.checkpoints import Checkpoints
 from app.database import Database
+from app.errors import KeyTakenError
 from app.heartbeats import Heartbeats
 from app.jobs import OUTLOOK_SECONDS, Jobs, run_id_of
 from app.registry import Registry
@@ -97,6 +98,23 @@ def test_a_first_run_that_was_deleted_leaves_its_name_to_no_other_that_is_there(
         assert {run.id: run.state for run in runs} == {"first-0": RunState.QUEUED, "first-1": RunState.CANCELLED}
 
     asyncio.run(start())
+
+
+@pytest.mark.parametrize("diverged", [False, True])
+def test_a_deleted_runs_id_is_not_given_again_where_its_model_stays(
+    other: Jobs, queue: Any, database: Database, checkpoints: Checkpoints, diverged: bool
+) -> None:
+    async def send_again() -> None:
+        run = (await other.enqueue(SPEC, run=run_id_of("ada", "key"))).id
+        data, attempt = to_bytes(PARAMETERS, SPEC), checkpoints.begin(run)
+        Registry(database).publish(run, SPEC, data, evaluation(0.5), None, attempt=attempt, diverged=diverged)
+        with queue.engine.begin() as connection:
+            connection.execute(queue.tables.workflow_status.update().values(status="ERROR"))
+        await other.delete(run)
+        with pytest.raises(KeyTakenError, match=f"run {run}, .* deleted"):
+            await other.enqueue(SPEC, run=run)
+
+    asyncio.run(send_again())
 
 
 def test_a_run_that_another_process_queued_has_its_place_at_once(jobs: Interrupted, other: Jobs) -> None:
