@@ -6,6 +6,7 @@ A run is a DBOS workflow with the run's id; everything crosses as JSON. `app.cla
 import asyncio
 import hashlib
 import itertools
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -58,6 +59,7 @@ from model.plan import estimate_seconds
 from model.spec import TrainSpec
 
 OUTLOOK_SECONDS = 0.5  # that all who ask share one
+_RUN_ID = re.compile(r"[0-9a-z-]+")
 
 
 class Jobs:
@@ -219,6 +221,8 @@ class Jobs:
             await asyncio.sleep(OUTLOOK_SECONDS)
 
     async def _status(self, run: str) -> WorkflowStatus:
+        if not _RUN_ID.fullmatch(run):  # no other can be there, and PostgreSQL takes no NUL
+            raise RunNotFoundError(run)
         statuses = await self._client.list_workflows_async(name=WORKFLOW, workflow_ids=[run])
         if not statuses:
             raise RunNotFoundError(run)

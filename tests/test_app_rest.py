@@ -27,8 +27,8 @@ KEYS = {"ada": "key of ada", "bob": "key of bob", "teacher": "key of teacher"}
 MAX_IMAGES = 3
 
 
-def client(data_dir: Path, **settings: Any) -> TestClient:
-    return TestClient(create_app(Settings(data_dir=data_dir, database_url="", **settings)))
+def client(data_dir: Path, database_url: str = "", **settings: Any) -> TestClient:
+    return TestClient(create_app(Settings(data_dir=data_dir, database_url=database_url, **settings)))
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +126,16 @@ def test_a_run_is_queued_cancelled_and_deleted(rest: TestClient) -> None:
     deleted = rest.delete(path)
     assert (deleted.status_code, deleted.content) == (204, b"")
     problem(rest.get(f"{path}/events"), 404)
+
+
+def test_a_run_or_model_of_no_possible_name_is_404_on_every_database(tmp_path: Path, database_url: str) -> None:
+    with client(tmp_path, database_url) as rest:
+        for path in ("/train/%00", "/train/%00/events", "/models/%00", "/evaluate/%00", "/v2/models/%00"):
+            problem(rest.get(path), 404)
+        problem(rest.post("/train/%00/cancel"), 404)
+        problem(rest.delete("/train/%00"), 404)
+        problem(rest.post("/predict?model=%00", json={"pixels": PIXELS}), 404)
+        problem(rest.get("/models?name=%00"), 422, "query", "name")
 
 
 def test_presets_are_those_that_train_takes(rest: TestClient) -> None:
