@@ -98,7 +98,12 @@ def _init_dense(key: Array, layer: Dense, input_shape: Shape) -> Parameters:
 
 def _apply_dense(parameters: Parameters, x: Array, layer: Dense) -> Array:
     product = jnp.dot(x, parameters["kernel"], precision=lax.Precision.HIGHEST)  # [B, N] -> [B, M]
-    return ACTIVATIONS[layer.activation](product + parameters["bias"][None, :])
+    return ACTIVATIONS[layer.activation](_add_bias(product, parameters["bias"]))
+
+
+def _add_bias(y: Array, bias: Array) -> Array:
+    """In float32, as its gradient adds up every image and place, of which bfloat16 counts 256 at most."""
+    return (y.astype(jnp.float32) + _last_axis(bias, y)).astype(y.dtype)
 
 
 def _init_conv2d(key: Array, layer: Conv2D, input_shape: Shape) -> Parameters:
@@ -113,7 +118,7 @@ def _init_conv2d(key: Array, layer: Conv2D, input_shape: Shape) -> Parameters:
 def _apply_conv2d(parameters: Parameters, x: Array, layer: Conv2D) -> Array:
     """[B, H, W, C] -> [B, H', W', F]."""
     y = convolve(x, parameters["kernel"], strides=layer.strides, padding=layer.padding)
-    return ACTIVATIONS[layer.activation](y + parameters["bias"][None, None, None, :])
+    return ACTIVATIONS[layer.activation](_add_bias(y, parameters["bias"]))
 
 
 def _apply_max_pooling2d(parameters: Parameters, x: Array, layer: MaxPooling2D) -> Array:

@@ -13,9 +13,11 @@ from model.convolution import convolve
 from model.data import Dataset, Mnist, split
 from model.evaluate import mean_scores
 from model.finish import finished, salvaged
-from model.losses import DivergedError
+from model.layers import Batch
+from model.losses import DivergedError, loss_per_example
 from model.reports import EpochReport, FitResult
 from model.spec import TrainSpec
+from model.spec_layers import AveragePooling2D, Conv2D, Dense, Flatten, GlobalAveragePooling2D, Layer
 from model.spec_optimizers import Optimizer
 from model.train import fit
 from tests.trainings import FLATTEN, SMALL, small_spec
@@ -219,3 +221,29 @@ def test_a_bfloat16_convolution_adds_up_its_kernels_gradient_in_float32() -> Non
         )
 
     np.testing.assert_allclose(gradient(jnp.bfloat16), gradient(jnp.float32), rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        (Conv2D(filters=4), GlobalAveragePooling2D(), Dense(units=10)),
+        (Conv2D(filters=4), AveragePooling2D(), Flatten(), Dense(units=10)),
+        (Flatten(), Dense(units=32), Dense(units=10)),
+    ],
+    ids=["mean of the image", "mean of windows", "dense"],
+)
+def test_a_bfloat16_network_adds_up_its_biases_gradients_in_float32(network: tuple[Layer, ...]) -> None:
+    parameters = net.init(jax.random.key(0), network)
+    images, labels = np.random.default_rng(0).random((512, 28, 28), np.float32), np.zeros(512, np.uint8)
+
+    def gradients(dtype: str) -> list[jax.Array]:
+        batch = Batch(jax.random.key(1), jnp.ones(512, bool))
+
+        def loss(parameters: net.NetworkParameters) -> jax.Array:
+            logits, _ = net.apply_training(parameters, images, batch, network=network, dtype=dtype)
+            return loss_per_example(logits, labels, loss="categorical_crossentropy", network=network).mean()
+
+        return [layer["bias"] for layer in jax.grad(loss)(parameters) if layer]
+
+    for bfloat16, exact in zip(gradients("bfloat16"), gradients("float32"), strict=True):
+        assert np.linalg.norm(bfloat16 - exact) < 0.005 * np.linalg.norm(exact)
