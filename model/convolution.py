@@ -45,15 +45,15 @@ def _by_xla(x: Array, kernel: Array, around: Around, strides: int = 1) -> Array:
 
 def _by_windows(x: Array, kernel: Array, *, strides: int, padding: Padding) -> Array:
     """The same, as [B·H'·W', K·K·C] · [K·K·C, F]."""
-    seen = jnp.concatenate(windows(x, len(kernel), strides, padding, fill=0.0), axis=-1)  # [B, H', W', K·K·C]
+    seen = jnp.concatenate(windows(x, len(kernel), strides, padding), axis=-1)  # [B, H', W', K·K·C]
     product = _dot(seen.reshape(-1, seen.shape[-1]), kernel.reshape(-1, kernel.shape[-1]))
     return product.reshape(*seen.shape[:3], -1)
 
 
-def windows(x: Array, side: int, stride: int, padding: Padding, *, fill: float) -> list[Array]:
-    """K·K arrays [B, H', W', C]: what each pixel of the window sees as it moves over the image, row by row."""
+def windows(x: Array, side: int, stride: int, padding: Padding) -> list[Array]:
+    """K·K arrays [B, H', W', C]: what each pixel of the window sees on its way over the image, zeros around it."""
     around = _around(x.shape[1:3], side, stride, padding)
-    x = jnp.pad(x, ((0, 0), *around, (0, 0)), constant_values=fill)
+    x = jnp.pad(x, ((0, 0), *around, (0, 0)))
     rows, columns = ((size - side) // stride + 1 for size in x.shape[1:3])
     return [
         x[:, top : top + (rows - 1) * stride + 1 : stride, left : left + (columns - 1) * stride + 1 : stride]
@@ -116,7 +116,7 @@ def _kernel_gradient(x: Array, dy: Array, shape: tuple[int, ...], around: Around
         return _dot(seen.T, dy.reshape(-1, filters)).reshape(shape)
 
     def add(total: Array, piece: tuple[Array, Array]) -> tuple[Array, None]:
-        seen = jnp.concatenate(windows(piece[0], side, 1, "valid", fill=0.0), axis=-1).reshape(-1, width)
+        seen = jnp.concatenate(windows(piece[0], side, 1, "valid"), axis=-1).reshape(-1, width)
         seen, turned = lax.optimization_barrier((seen, piece[1].reshape(-1, filters).T))
         product = jnp.dot(turned, seen, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
         return total + product, None
@@ -176,9 +176,18 @@ def _dot(a: Array, b: Array) -> Array:
 
 def max_pool(x: Array, side: int, stride: int, padding: Padding) -> Array:
     """[B, H, W, C] -> [B, H', W', C]; where several pixels are the largest, the first has the gradient."""
-    if side == stride and side <= 11 and _around(x.shape[1:3], side, stride, padding) == ((0, 0), (0, 0)):
+    around = rows, columns = _around(x.shape[1:3], side, stride, padding)
+    if side == stride and side <= 11 and around == ((0, 0), (0, 0)):
         return _max_of_tiles(x, side)
-    return reduce(_larger, windows(x, side, stride, padding, fill=-math.inf))
+    # The columns' largest, then the rows': of 2·K slices, where the whole windows' K·K take XLA minutes to compile.
+    return _max_along(_max_along(x, 2, side, stride, columns), 1, side, stride, rows)
+
+
+def _max_along(x: Array, axis: int, side: int, stride: int, around: tuple[int, int]) -> Array:
+    """The largest of K neighbours along the axis, at every place of the window there."""
+    padded = jnp.pad(x, [around if at == axis else (0, 0) for at in range(x.ndim)], constant_values=-math.inf)
+    end = padded.shape[axis] - side + 1
+    return reduce(_larger, [lax.slice_in_dim(padded, at, at + end, stride, axis) for at in range(side)])
 
 
 def _larger(one: Array, other: Array) -> Array:
@@ -195,7 +204,7 @@ def _max_of_tiles(x: Array, side: int) -> Array:
 def _max_forward(x: Array, side: int) -> tuple[Array, tuple[Array, Array]]:
     """As `_max_of_tiles`, and which pixel of its window is the largest: [B, H', W', C] int8."""
     x = lax.optimization_barrier(x)  # else what made x is computed again in every slice
-    first, *others = windows(x, side, side, "valid", fill=-math.inf)
+    first, *others = windows(x, side, side, "valid")
     largest, place = first, jnp.zeros(first.shape, jnp.int8)
     for number, other in enumerate(others, 1):
         place = jnp.where(other > largest, jnp.int8(number), place)

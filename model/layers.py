@@ -128,8 +128,8 @@ def _apply_max_pooling2d(parameters: Parameters, x: Array, layer: MaxPooling2D) 
 def _apply_average_pooling2d(parameters: Parameters, x: Array, layer: AveragePooling2D) -> Array:
     exact = x.astype(jnp.float32)  # in bfloat16, 256 + 1 is 256
     inside = jnp.ones((1, *x.shape[1:3], 1), jnp.float32)
-    counts = reduce(operator.add, windows(inside, *layer.window, layer.padding, fill=0.0))
-    total = reduce(operator.add, windows(exact, *layer.window, layer.padding, fill=0.0))
+    counts = reduce(operator.add, windows(inside, *layer.window, layer.padding))
+    total = reduce(operator.add, windows(exact, *layer.window, layer.padding))
     return (total / counts).astype(x.dtype)
 
 

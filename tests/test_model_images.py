@@ -13,7 +13,7 @@ from jax import lax
 from jax.test_util import check_grads
 from pydantic import TypeAdapter, ValidationError
 
-from model.convolution import convolve
+from model.convolution import convolve, max_pool
 from model.layers import layer_functions
 from model.spec import TrainSpec
 from model.spec_layers import Layer
@@ -102,6 +102,26 @@ def test_pooling_equals_a_loop_over_pixels(kind: str, summarise: Any, side: int,
     assert actual.shape[1:] == spec.output_shape((7, 6, 3))
     np.testing.assert_allclose(actual, expected, atol=1e-5)
     check_grads(lambda x: apply({}, x, spec), (jnp.asarray(x),), order=1, modes=["rev"], atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("side", "stride"), SIZES)
+def test_the_first_of_equal_pixels_has_the_gradient_of_the_largest(side: int, stride: int, padding: Any) -> None:
+    x = RANDOM.integers(0, 3, (2, 7, 6, 1)).astype(np.float32)
+    expected = np.zeros_like(x)
+    for ys, xs in itertools.product(places(7, side, stride, padding), places(6, side, stride, padding)):
+        rows, columns = [y for y in ys if 0 <= y < 7], [z for z in xs if 0 <= z < 6]
+        window = np.ix_(rows, columns)
+        for image, gradient in zip(x[..., 0], expected[..., 0], strict=True):
+            row, column = np.unravel_index(image[window].argmax(), (len(rows), len(columns)))
+            gradient[rows[row], columns[column]] += 1
+    actual = jax.grad(lambda x: max_pool(x, side, stride, padding).sum())(jnp.asarray(x))
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_large_windows_maximum_is_taken_along_columns_and_then_along_rows() -> None:
+    program = str(jax.make_jaxpr(partial(max_pool, side=28, stride=1, padding="same"))(jnp.zeros((1, 28, 28, 1))))
+    assert program.count("select_n") < 2 * 28  # one for each of 28 · 28 pixels takes minutes to compile
 
 
 def test_a_window_moves_by_its_own_side_unless_told_otherwise() -> None:
