@@ -5,6 +5,7 @@ Shapes: N images in the data, B in a batch, C = 10 classes.
 
 import base64
 import io
+import math
 from functools import partial
 
 import jax
@@ -20,9 +21,11 @@ from model.inference import Confidence, calibrated_probabilities
 from model.losses import DivergedError, correct_per_example, label_ranks, loss_per_example
 from model.scores import Calibration, CalibrationBin, DigitScores, Evaluation, HardImage, MeanScores
 from model.spec import Loss, TrainSpec, top_k
-from model.spec_layers import CLASSES, Layer
+from model.spec_layers import CLASSES, Layer, layer_shapes
 
 BATCH_SIZE = 500
+LEAST_BATCH_SIZE = 64  # with fewer images a convolution does not keep all cores busy
+LAYER_NUMBERS = 16_000_000  # that a layer gives for a batch: 64 MB, unless LEAST_BATCH_SIZE gives more
 CALIBRATION_BINS = 10
 HARDEST = 25
 
@@ -104,10 +107,22 @@ def calibration(confidences: NDArray[np.float32], correct: NDArray[np.bool_]) ->
 @partial(jax.jit, static_argnames="network")
 def logits_of(parameters: net.NetworkParameters, images: Arrays, *, network: tuple[Layer, ...]) -> Array:
     """The network's logits, [N, C] float32, of [N, 28, 28] uint8: in batches of one size, so that memory is bounded."""
-    padded = jnp.pad(images, ((0, -len(images) % BATCH_SIZE), (0, 0), (0, 0)))
-    batches = padded.reshape(-1, BATCH_SIZE, *images.shape[1:])
+    batch_size = scoring_batch_size(network)
+    padded = jnp.pad(images, ((0, -len(images) % batch_size), (0, 0), (0, 0)))
+    batches = padded.reshape(-1, batch_size, *images.shape[1:])
     logits = lax.map(lambda batch: net.apply(parameters, batch, network=network), batches)
     return logits.reshape(-1, CLASSES)[: len(images)]
+
+
+def scoring_batch_size(network: tuple[Layer, ...]) -> int:
+    """Images that are scored at once: BATCH_SIZE, and fewer for a network with large layers."""
+    fitting = LAYER_NUMBERS // largest_layer(network)
+    return min(BATCH_SIZE, max(LEAST_BATCH_SIZE, fitting - fitting % 4))  # a convolution takes four pieces
+
+
+def largest_layer(network: tuple[Layer, ...]) -> int:
+    """Numbers that it gives for an image."""
+    return max(math.prod(shape.output_shape) for shape in layer_shapes(network))
 
 
 def _score(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from model.plan import checkpoint_copies_bytes
+from model.plan import checkpoint_copies_bytes, scoring_bytes
 from model.spec import TrainSpec
 
 
@@ -17,12 +17,13 @@ class NotEnoughMemoryError(ValueError):
 def check_fits(compiled: jax.stages.Compiled, spec: TrainSpec) -> None:
     """Raises NotEnoughMemoryError if the step's own buffers, which XLA has laid out by now, are more than is free.
 
-    On a CPU, where checkpoints are made in the same memory, theirs count as well.
+    So it does for scoring, as far as it can be told, and on a CPU for checkpoints, which are made in the same memory.
     """
     analysis, free = compiled.memory_analysis(), free_bytes()
     if analysis is None or free is None:
         return
-    needed = analysis.temp_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    step_bytes = analysis.temp_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    needed = max(step_bytes, scoring_bytes(spec))
     if jax.default_backend() == "cpu":
         needed = max(needed, checkpoint_copies_bytes(spec))
     if needed > free:

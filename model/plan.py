@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from model.evaluate import largest_layer, scoring_batch_size
 from model.network import parameter_count
 from model.spec import TrainSpec, keeps_best
 from model.spec_layers import layer_shapes
@@ -84,7 +85,7 @@ def estimate_seconds(spec: TrainSpec, examples: int, *, backend: str) -> float:
 
 
 def estimate_memory_bytes(spec: TrainSpec, examples: int) -> int:
-    """The data; the weights that are kept; and of a step and a checkpoint, which take turns, the larger.
+    """The data, the weights that are kept, and the most that a step, a checkpoint or scoring needs: they take turns.
 
     examples: with those that are held out, which lie on the device too. A step has the parameters' gradient, and each
     layer's output with its gradient, in float32. The exact figure of a step is XLA's: `model.memory` checks it.
@@ -94,12 +95,18 @@ def estimate_memory_bytes(spec: TrainSpec, examples: int) -> int:
     data_bytes = examples * (math.prod(shapes[0].input_shape) + 1)
     weights_bytes = 4 * parameter_count(spec.network)
     kept_bytes = _saved_bytes(spec) + weights_bytes  # the last good copy
-    return data_bytes + kept_bytes + max(weights_bytes + 4 * 2 * outputs, checkpoint_copies_bytes(spec))
+    step_bytes = weights_bytes + 4 * 2 * outputs
+    return data_bytes + kept_bytes + max(step_bytes, checkpoint_copies_bytes(spec), scoring_bytes(spec))
 
 
 def checkpoint_copies_bytes(spec: TrainSpec) -> int:
     """Of memory that a checkpoint takes while it is made: a file, and the same behind its checksum."""
     return 2 * _saved_bytes(spec)
+
+
+def scoring_bytes(spec: TrainSpec) -> int:
+    """What the largest layer makes of a batch, with what goes in and with a convolution's pieces."""
+    return 4 * 3 * scoring_batch_size(spec.network) * largest_layer(spec.network)
 
 
 def _saved_bytes(spec: TrainSpec) -> int:

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from model import memory
+from model import network as net
 from model.data import Dataset
+from model.evaluate import BATCH_SIZE, logits_of, scoring_batch_size
 from model.memory import NotEnoughMemoryError, check_fits, free_bytes
-from model.plan import checkpoint_copies_bytes, estimate_memory_bytes
+from model.plan import checkpoint_copies_bytes, estimate_memory_bytes, scoring_bytes
 from model.presets import PRESETS
 from model.resume import to_bytes
 from model.spec import TrainSpec
@@ -102,15 +104,37 @@ def test_a_device_without_a_limit_has_no_free_memory_to_tell(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_estimate_is_within_a_small_factor_of_what_xla_lays_out_or_a_checkpoint_takes(preset: str) -> None:
+def test_the_estimate_is_within_a_small_factor_of_what_step_scoring_or_checkpoint_take(preset: str) -> None:
     spec = PRESETS[preset].spec.model_copy(update={"validation_split": 0.0, "early_stopping": None})
     training = Training(spec, noise(2 * spec.batch_size))
     inputs = (training.epoch_inputs(), training.chunk_inputs(range(2)))
     arguments = (training.state, training.images, training.labels, *inputs)
     analysis = training.compiled(arguments, 2).memory_analysis()
     checkpoint = len(to_bytes(training.saved(), spec))
-    actual = analysis.argument_size_in_bytes + max(analysis.temp_size_in_bytes, 2 * checkpoint)
+    most = max(analysis.temp_size_in_bytes, scoring_temporaries(spec), 2 * checkpoint)
+    actual = analysis.argument_size_in_bytes + most
     assert 0.5 < estimate_memory_bytes(spec, 2 * spec.batch_size) / actual < 2.0
+
+
+def scoring_temporaries(spec: TrainSpec) -> int:
+    """Bytes that XLA lays out."""
+    parameters = jax.eval_shape(partial(net.init, network=spec.network), jax.random.key(0))
+    images = jax.ShapeDtypeStruct((1_000, 28, 28), np.uint8)
+    analysis = logits_of.lower(parameters, images, network=spec.network).compile().memory_analysis()
+    return int(analysis.temp_size_in_bytes)
+
+
+@pytest.mark.parametrize("filters", [1, 64, 512])
+def test_scoring_takes_what_is_told_before_the_start_however_large_the_layers(filters: int) -> None:
+    wide = {"type": "conv2d", "filters": filters, "padding": "same", "activation": "relu"}
+    network = [wide, wide, wide, {"type": "global_average_pooling2d"}, {"type": "dense", "units": 10}]
+    spec = TrainSpec.model_validate({"network": network, "batch_size": 1})
+    assert 0.3 < scoring_temporaries(spec) / scoring_bytes(spec) < 1.2
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_scored_in_the_largest_batches(preset: str) -> None:
+    assert scoring_batch_size(PRESETS[preset].spec.network) == BATCH_SIZE
 
 
 PEAK = """
