@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from model import network as net
 from model.augment import augment
 from model.data import Dataset, split
-from model.evaluate import BATCH_SIZE, logits_of
+from model.drawing import DIGIT_SIDE, FORM_CENTRE
+from model.evaluate import BATCH_SIZE, finite_logits
 from model.inference import LEAST_PROBABILITY, Confidence, DigitScale, Gaussians, digit_scores, signs
 from model.spec import TrainSpec
 from model.spec_augmentation import Augmentation
@@ -55,7 +56,7 @@ def _last(dataset: Dataset) -> Dataset:
 
 
 def _temperature(parameters: net.NetworkParameters, spec: TrainSpec, held_out: Dataset) -> float:
-    probabilities = net.probabilities(logits_of(parameters, held_out.images, network=spec.network), spec=spec)
+    probabilities = net.probabilities(finite_logits(parameters, held_out.images, spec), spec=spec)
     log_probabilities = np.log(np.maximum(np.asarray(probabilities, np.float64), LEAST_PROBABILITY))
     return best_temperature(log_probabilities, held_out.labels)
 
@@ -143,10 +144,11 @@ def _rows(pictures: Array, *, digits: int) -> Array:
     count, side = len(pictures) // digits, round(IMAGE_SIDE / digits)
     small = jax.image.resize(pictures, (len(pictures), side, side), "linear")  # antialiased
     columns = small[: digits * count].reshape(digits, count, side, side)
-    step = round(20 / digits)
+    step = round(DIGIT_SIDE / digits)
     rows = jnp.zeros((count, IMAGE_SIDE, IMAGE_SIDE))
     for index in range(digits):
-        left, top = 14 - side // 2 + round((index - (digits - 1) / 2) * step), 14 - side // 2
+        top = FORM_CENTRE - side // 2
+        left = top + round((index - (digits - 1) / 2) * step)
         rows = rows.at[:, top : top + side, left : left + side].max(columns[index])
     return rows / jnp.maximum(jnp.max(rows, axis=(1, 2), keepdims=True), 1e-3)
 
@@ -156,7 +158,7 @@ def _scale(
 ) -> DigitScale:
     """From varied digits: what the network is shown in training makes it surer than what people draw."""
     varied = np.rint(_varied(_scaled(digits.images), digits.labels) * 255).astype(np.uint8)
-    logits = logits_of(parameters, varied, network=spec.network)
+    logits = finite_logits(parameters, varied, spec)
     found = signs(logits, jnp.asarray(varied), temperature, gaussians)
     (energy_mean, energy_spread), (likelihood_mean, likelihood_spread) = map(_mean_and_spread, found[:2])
     scale = DigitScale(energy_mean, energy_spread, likelihood_mean, likelihood_spread, 0.0)

@@ -26,6 +26,7 @@ from model.spec_layers import CLASSES, Layer, layer_shapes
 BATCH_SIZE = 500
 LEAST_BATCH_SIZE = 64  # with fewer images a convolution does not keep all cores busy
 LAYER_NUMBERS = 16_000_000  # that a layer gives for a batch: 64 MB, unless LEAST_BATCH_SIZE gives more
+NOT_FINITE = "the network's outputs are not finite; try a smaller learning rate"
 CALIBRATION_BINS = 10
 HARDEST = 25
 
@@ -104,6 +105,14 @@ def calibration(confidences: NDArray[np.float32], correct: NDArray[np.bool_]) ->
     )
 
 
+def finite_logits(parameters: net.NetworkParameters, images: Arrays, spec: TrainSpec) -> Array:
+    """As `logits_of`. Raises DivergedError where one is not finite."""
+    logits = logits_of(parameters, images, network=spec.network)
+    if not np.isfinite(logits).all():
+        raise DivergedError(NOT_FINITE)
+    return logits
+
+
 @partial(jax.jit, static_argnames="network")
 def logits_of(parameters: net.NetworkParameters, images: Arrays, *, network: tuple[Layer, ...]) -> Array:
     """The network's logits, [N, C] float32, of [N, 28, 28] uint8: in batches of one size, so that memory is bounded."""
@@ -131,7 +140,7 @@ def _score(
     """Loss, correctness and label's rank of each example, [N] each; the loss as float64: its mean must not round."""
     losses, correct, ranks = jax.device_get(_scored(logits, labels, loss=spec.loss, network=spec.network))
     if not np.isfinite(losses).all():
-        raise DivergedError("the network's outputs are not finite; try a smaller learning rate")
+        raise DivergedError(NOT_FINITE)
     return losses.astype(np.float64), correct, ranks
 
 

@@ -143,7 +143,6 @@ def test_a_training_that_diverges_keeps_the_last_parameters_that_were_finite(
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(caught.value.last_good))
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered")
 def test_last_good_parameters_whose_outputs_are_not_finite_are_not_kept(mnist: Mnist) -> None:
     *layers, last = net.init(jax.random.key(0), spec().network)
     huge = [*layers, jax.tree.map(lambda leaf: jnp.full_like(leaf, 3e38), last)]
@@ -196,7 +195,6 @@ def test_what_diverges_unseen_in_an_epochs_last_step_is_told_with_its_place(
         list(fit(settings, images))
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered")
 def test_what_diverges_unseen_in_the_very_last_step_leaves_what_was_good_before(
     images: Dataset, mnist: Mnist, monkeypatch: pytest.MonkeyPatch
 ) -> None:
