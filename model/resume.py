@@ -33,15 +33,15 @@ class Journal(BaseModel):
     lowered_rate: float | None = None
     stopping: Patience = Patience()
     plateau: Patience = Patience()
-    hardware: str | None = None  # that it began on
+    hardware: list[str] = []  # that it has been on, each once
 
     @property
     def place(self) -> str:
         """Where the training is, for its user, who expects the same bits."""
         place = f"in epoch {self.epoch}"
-        if self.hardware in (None, hardware()):
+        if set(self.hardware) <= {hardware()}:
             return place
-        return f"{place}, on {hardware()} after {self.hardware}, so that it may round otherwise"
+        return f"{place}, on {hardware()} after {', '.join(self.hardware)}, so that it may round otherwise"
 
 
 class SavedTraining(NamedTuple):

@@ -52,10 +52,12 @@ class Training:
         self.spec, self.mesh = spec, all_devices()
         self.images, self.labels = self.on_devices((examples.images, examples.labels))
         self.held_out = held_out and jax.device_put((held_out.images, held_out.labels), jax.local_devices()[0])
-        plan = plan_epoch(spec, len(examples), backend=jax.default_backend())
-        begun = Journal(chunk_steps=plan.chunk_steps, hardware=hardware())
+        self._plan_here = plan_epoch(spec, len(examples), backend=jax.default_backend())
+        begun = Journal(chunk_steps=self._plan_here.chunk_steps)
         self.journal = saved.journal.model_copy(deep=True) if saved else begun
-        self.plan = plan._replace(chunk_steps=self.journal.chunk_steps)
+        if hardware() not in self.journal.hardware:
+            self.journal.hardware.append(hardware())
+        self.plan = self._plan_here._replace(chunk_steps=self.journal.chunk_steps)
         init_key, train_key = jax.random.split(jax.random.key(spec.seed))
         self.key_bits = self.on_devices(jax.random.key_data(train_key))
         self.state: TrainState = self.on_devices(saved.state if saved else initial_state(init_key, spec))
@@ -148,6 +150,7 @@ class Training:
             journal.plateau, lowered = reduced(journal.plateau, report, plateau, rate)
             journal.lowered_rate = lowered
         journal.epoch, journal.step, journal.totals, journal.seconds = journal.epoch + 1, 0, None, 0.0
+        self.plan, journal.chunk_steps = self._plan_here, self._plan_here.chunk_steps  # whoever began the last one
         return report
 
     def _validate(self, images: Array, labels: Array) -> MeanScores:

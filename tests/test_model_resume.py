@@ -17,7 +17,8 @@ import pytest
 
 from model.checkpoint import CheckpointError, from_bytes
 from model.data import Dataset
-from model.reports import Checkpoint, EpochReport, FitResult, Report
+from model.devices import hardware
+from model.reports import Checkpoint, EpochReport, FitResult, Report, StepReport
 from model.resume import SavedTraining
 from model.resume import from_bytes as resume
 from model.spec import TrainSpec
@@ -111,6 +112,27 @@ def test_going_on_where_sums_may_round_otherwise_is_said(whole: list[Report], mo
     assert journal.place == "in epoch 1"
     monkeypatch.setattr("model.resume.hardware", lambda: "1 × NVIDIA H100")
     assert re.fullmatch(r"in epoch 1, on 1 × NVIDIA H100 after 1 × cpu of \d+ cores, so that .*", journal.place)
+
+
+def test_a_training_that_comes_back_to_where_it_began_says_where_it_has_been(
+    images: Dataset, whole: list[Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, here = resume(checkpoints_of(whole)[0], EVERYTHING), hardware()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("model.training.hardware", lambda: "1 × NVIDIA H100")
+        checkpoint = next(report.data for report in reports(images, saved) if isinstance(report, Checkpoint))
+    journal = resume(checkpoint, EVERYTHING).journal
+    assert journal.place == f"in epoch 1, on {here} after {here}, 1 × NVIDIA H100, so that it may round otherwise"
+
+
+def test_a_training_keeps_the_cut_of_the_epoch_that_it_takes_over_and_cuts_the_next_for_itself(
+    images: Dataset, whole: list[Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = resume(checkpoints_of(whole)[0], EVERYTHING)
+    monkeypatch.setattr("model.plan.CHUNK_SECONDS", 1e9)
+    rest = fit(EVERYTHING, images, saved=saved)
+    epochs = [report.epoch for report in rest if isinstance(report, StepReport)]
+    assert (epochs.count(1), epochs.count(2)) == (13, 1)
 
 
 def test_without_the_wish_for_checkpoints_none_are_made(images: Dataset) -> None:
