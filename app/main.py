@@ -31,6 +31,7 @@ from app import logs, problems, users
 from app.database import UNAVAILABLE, Database, persisting
 from app.deadlines import BodyDeadline
 from app.dependencies import State
+from app.heads import BoundedHeads
 from app.jobs import Jobs
 from app.lifeline import end_with_parent
 from app.metrics import Metrics
@@ -146,6 +147,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=BoundedHeads,
                 log_config=None,
                 access_log=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,

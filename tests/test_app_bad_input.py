@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,6 +27,11 @@ def _still_answers(service: Service) -> Any:
     yield
     response = service.http.post("/predict", content=SEVEN, headers={"content-type": "image/png"})
     assert response.json()["digit"] == 7
+
+
+def test_a_head_of_megabytes_ends_its_connection(service: Service) -> None:
+    with pytest.raises(httpx2.TransportError):
+        service.http.get("/healthz", headers={"X-Large": "x" * 20_000_000})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""How large a request's head may be, and how long it may take to arrive: uvicorn bounds neither."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES = 65_536
+HEAD_SECONDS = 30.0
+
+
+class BoundedHeads(HttpToolsProtocol):
+    """Closes a connection that says nothing, or not all of a head. How long it may rest between two is uvicorn's."""
+
+    _head_bytes = 0  # of the head that is awaited, but for those that came together with what was before it
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if (
+            self._head_timer or self.cycle.scope is not self.scope
+        ):  # a head's scope has its cycle as soon as it is whole
+            self._follow_head(len(data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _follow_head(self, received: int) -> None:
+        if self.cycle and self.cycle.scope is self.scope:
+            self._forget_head()
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        elif (received := self._head_bytes + received) > HEAD_BYTES:
+            self.transport.close()
+        else:
+            self._head_bytes = received
+
+    def _forget_head(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+        self._head_timer, self._head_bytes = None, 0
