@@ -1,16 +1,21 @@
 """The machine's GPUs and which of them each worker has; found out without JAX, which would take hold of them."""
 
+import logging
 import os
 import re
 import subprocess
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import NamedTuple
 
 CPU = "CPU"
+CUDA_PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
 
 # Lines of nvidia-smi -L. A GPU that is divided into instances (MIG) has theirs below its own.
 _GPU = re.compile(r"GPU \d+: (?P<name>.+) \(UUID: (?P<uuid>\S+)\)")
 _INSTANCE = re.compile(r"\s+(?P<name>MIG \S+)\s+Device\s+\d+: \(UUID: (?P<uuid>\S+)\)")
+
+_log = logging.getLogger(__name__)
 
 
 class Gpu(NamedTuple):
@@ -40,10 +45,13 @@ class _Card(NamedTuple):
 
 
 def gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
-    """NVIDIA's, in the driver's order; those that CUDA_VISIBLE_DEVICES names, where it is set."""
+    """NVIDIA's, in the driver's order; those that CUDA_VISIBLE_DEVICES names, where it is set. None without CUDA."""
     if environment.get("JAX_PLATFORMS") == "cpu":
         return []
     cards = _query(environment)
+    if cards and not any(map(_is_installed, CUDA_PLUGINS)):
+        _log.warning("this machine has a GPU, but JAX here is for the CPU: make serve DEVICE=cuda12")
+        return []
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return [gpu for card in cards for gpu in card.usable]
@@ -77,6 +85,13 @@ def _named(name: str, cards: list[_Card]) -> Gpu | None:
     known |= {instance.uuid: instance for card in cards for instance in card.instances}
     found = [gpu for uuid, gpu in known.items() if uuid.startswith(name)]
     return found[0] if len(found) == 1 and name.startswith(("GPU-", "MIG-")) else None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its package is
+        return False
 
 
 def _query(environment: Mapping[str, str]) -> list[_Card]:

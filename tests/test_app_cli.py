@@ -93,7 +93,9 @@ def test_more_workers_than_the_gpus_are_enough_for_are_refused(tmp_path: Path) -
     driver = tmp_path / "nvidia-smi"
     driver.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-8932f937)'\n")
     driver.chmod(0o755)
-    result = inkling("serve", JAX_PLATFORMS="", PATH=str(tmp_path), INKLING_WORKERS="2")
+    (tmp_path / "jax_plugins" / "xla_cuda12").mkdir(parents=True)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    result = inkling("serve", JAX_PLATFORMS="", PATH=str(tmp_path), PYTHONPATH=path, INKLING_WORKERS="2")
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert "INKLING_WORKERS: the GPUs here are enough for 1, not 2" in result.stderr
 

@@ -39,8 +39,9 @@ def test_a_machine_without_nvidias_driver_has_no_gpus() -> None:
 
 
 @pytest.fixture
-def listed(tmp_path: Path) -> Callable[..., list[Gpu]]:
-    """listed(CUDA_VISIBLE_DEVICES=…): the GPUs of a machine whose driver says what LISTING has."""
+def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Gpu]]:
+    """listed(CUDA_VISIBLE_DEVICES=…): the GPUs of a machine whose driver says what LISTING has, and whose JAX can."""
+    monkeypatch.setattr("app.devices.CUDA_PLUGINS", ("json.decoder",))
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\n[ \"$*\" = -L ] && printf '%s' '{LISTING}'\n")
     program.chmod(0o755)
@@ -53,6 +54,14 @@ def test_an_instance_takes_the_place_of_the_gpu_that_it_is_part_of(listed: Calla
 
 def test_a_machine_whose_jax_is_told_to_use_the_cpu_has_no_gpus(listed: Callable[..., list[Gpu]]) -> None:
     assert listed(JAX_PLATFORMS="cpu") == []
+
+
+def test_a_machine_whose_jax_has_no_cuda_has_no_gpus_and_says_so(
+    listed: Callable[..., list[Gpu]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.devices.CUDA_PLUGINS", ("json.none", "none.at_all"))
+    assert listed() == []
+    assert "make serve DEVICE=cuda12" in caplog.text
 
 
 @pytest.mark.parametrize(
