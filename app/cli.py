@@ -66,7 +66,7 @@ def worker() -> None:
     from app.slots import NoPlaceError
     from app.worker import main as work
 
-    with _data_dir(read_settings()):
+    with _data_dir(read_settings("worker")):
         try:
             work()
         except NoPlaceError as error:
@@ -135,14 +135,16 @@ def train(
     url: Annotated[str | None, typer.Option(help="Train on the service there")] = None,
 ) -> None:
     """Train in this process, without the service, into a file; or on a service, which publishes the model."""
-    _check_files(output, checkpoint)
     if on_service or url:
         for option, given in (("--checkpoint", checkpoint), ("--checkpoint-seconds", checkpoint_seconds)):
             if given is not None:
                 fail(f"{option}: a service keeps its own")
+        _check_files(output, None)
         cli_remote.train({"preset": preset, **_read_json(spec)}, url or os.environ.get("INKLING_URL"), output)
     else:
-        _train_here(_read_spec(spec, preset), output or Path("model.safetensors"), checkpoint, checkpoint_seconds)
+        output = output or Path("model.safetensors")
+        _check_files(output, checkpoint)
+        _train_here(_read_spec(spec, preset), output, checkpoint, checkpoint_seconds)
 
 
 def _train_here(spec: "TrainSpec", output: Path, checkpoint: Path | None, checkpoint_seconds: float | None) -> None:
@@ -167,7 +169,7 @@ def _check_files(output: Path | None, checkpoint: Path | None) -> None:
             fail(f"{option}: there is no folder {path.parent}")
         if path and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
             fail(f"{option}: {path} cannot be written; give a file in a folder that can be")
-    if checkpoint and checkpoint.absolute() == (output or Path("model.safetensors")).absolute():
+    if checkpoint and output and checkpoint.absolute() == output.absolute():
         fail("--checkpoint: give another file than --output; it is deleted at the end")
 
 

@@ -10,14 +10,15 @@ from app import logs
 from app.settings import Settings
 
 
-def read_settings() -> Settings:
+def read_settings(process: str = "inkling") -> Settings:
+    """process: what it is called in the log."""
     try:
         settings = Settings()
     except ValidationError as error:
         from app.schemas import message_of
 
         fail("\n".join(f"INKLING_{str(item['loc'][0]).upper()}: {message_of(item)}" for item in error.errors()))
-    logs.configure("inkling", settings)
+    logs.configure(process, settings)
     return settings
 
 

@@ -160,6 +160,16 @@ def test_an_output_without_a_folder_is_refused_before_the_training(tmp_path: Pat
         assert (result.returncode, result.stderr) == (1, f"{option}: there is no folder {tmp_path}/none\n")
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_the_training_though_none_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.safetensors").mkdir()
+    result = said("train", "--preset", "tiny")
+    refused = "--output: model.safetensors cannot be written; give a file in a folder that can be\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", refused)
+
+
 def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
     result = said("train", "--preset", "huge")
     assert result.returncode == 1
