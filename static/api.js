@@ -1,5 +1,5 @@
 // @ts-check
-/** The service's REST interface: the only module that fetches. */
+/** The service's REST interface: the only module that fetches. Addresses are the page's: a proxy may serve it below a path. */
 
 /** @typedef {"queued" | "running" | "succeeded" | "failed" | "cancelled"} RunState */
 /** @typedef {{type: string} & Record<string, unknown>} Layer */
@@ -82,18 +82,18 @@ export function problemOf(cause) {
 }
 
 /** @returns {Promise<void>}  rejects with 503 while no model is warm */
-export const readiness = () => request("/readyz");
+export const readiness = () => request("readyz");
 
 /** @returns {Promise<Preset[]>} */
-export const presets = async () => (await request("/presets")).presets;
+export const presets = async () => (await request("presets")).presets;
 
 /** @param {TrainRequest} spec @returns {Promise<Run>} */
-export const train = (spec) => request("/train", json("POST", spec));
+export const train = (spec) => request("train", json("POST", spec));
 
 /** What a training would be; null where that takes a key, which is not asked for here. @param {TrainRequest} spec @returns {Promise<DryRun | null>} */
 export async function dryRun(spec) {
   if (isKeyMissing && !key) return null;
-  const response = await send("/train?dry_run=true", json("POST", spec));
+  const response = await send("train?dry_run=true", json("POST", spec));
   isKeyMissing = response.status === 401;
   if (isKeyMissing) return null;
   if (!response.ok) throw await problemIn(response);
@@ -101,19 +101,19 @@ export async function dryRun(spec) {
 }
 
 /** A page of them, newest first. @param {number} limit @param {number} [offset] @returns {Promise<{runs: RunSummary[], next_offset: number | null}>} */
-export const runs = (limit, offset = 0) => request(`/train?limit=${limit}&offset=${offset}`);
+export const runs = (limit, offset = 0) => request(`train?limit=${limit}&offset=${offset}`);
 
 /** @param {string} id @returns {Promise<Run>} */
-export const run = (id) => request(`/train/${encodeURIComponent(id)}`);
+export const run = (id) => request(`train/${encodeURIComponent(id)}`);
 
 /** @param {string} id @returns {Promise<Run>} */
-export const cancel = (id) => request(`/train/${encodeURIComponent(id)}/cancel`, { method: "POST" });
+export const cancel = (id) => request(`train/${encodeURIComponent(id)}/cancel`, { method: "POST" });
 
 /** @param {string} id @returns {Promise<void>} */
-export const deleteRun = (id) => request(`/train/${encodeURIComponent(id)}`, { method: "DELETE" });
+export const deleteRun = (id) => request(`train/${encodeURIComponent(id)}`, { method: "DELETE" });
 
 /** @returns {Promise<boolean>} */
-export const hasModels = async () => (await request("/models?limit=1")).models.length > 0;
+export const hasModels = async () => (await request("models?limit=1")).models.length > 0;
 
 /**
  * A page of models, newest first, and before it those that are named and not on it.
@@ -121,7 +121,7 @@ export const hasModels = async () => (await request("/models?limit=1")).models.l
  * @returns {Promise<{found: Model[], next: number | null}>}
  */
 export async function models({ limit, offset }, names) {
-  const { models: page, next_offset: next } = await request(`/models?limit=${limit}&offset=${offset}`);
+  const { models: page, next_offset: next } = await request(`models?limit=${limit}&offset=${offset}`);
   const lacks = (/** @type {string} */ name) =>
     !page.some((/** @type {Model} */ { id, aliases }) => id === name || aliases.includes(name));
   const isWhole = offset === 0 && next === null;
@@ -133,7 +133,7 @@ export async function models({ limit, offset }, names) {
 /** @param {string} name  an id or an alias @returns {Promise<Model[]>}  none where it has been deleted */
 async function modelsNamed(name) {
   try {
-    return [await request(`/models/${encodeURIComponent(name)}`)];
+    return [await request(`models/${encodeURIComponent(name)}`)];
   } catch (cause) {
     if (problemOf(cause).status === 404) return [];
     throw cause;
@@ -141,11 +141,11 @@ async function modelsNamed(name) {
 }
 
 /** @param {string} id @param {{name: string, description: string}} change @returns {Promise<Model>} */
-export const changeModel = (id, change) => request(`/models/${encodeURIComponent(id)}`, json("PATCH", change));
+export const changeModel = (id, change) => request(`models/${encodeURIComponent(id)}`, json("PATCH", change));
 
 /** @param {Blob} file  safetensors @param {string} name @returns {Promise<Model>} */
 export const uploadModel = (file, name) =>
-  request(`/models?${new URLSearchParams({ name })}`, {
+  request(`models?${new URLSearchParams({ name })}`, {
     method: "POST",
     headers: { "Content-Type": "application/octet-stream" },
     body: file,
@@ -154,31 +154,31 @@ export const uploadModel = (file, name) =>
 
 /** @param {string[]} ids @returns {Promise<Comparison>} */
 export const compareModels = (ids) =>
-  request(`/models/compare?${new URLSearchParams(ids.map((id) => ["models", id]))}`);
+  request(`models/compare?${new URLSearchParams(ids.map((id) => ["models", id]))}`);
 
 /** The model that is tried beside the default. @returns {Promise<Candidate>} */
-export const candidate = () => request("/models/candidate");
+export const candidate = () => request("models/candidate");
 
 /** @param {CandidateChoice} choice @returns {Promise<Candidate>} */
-export const tryCandidate = (choice) => request("/models/candidate", json("PUT", choice));
+export const tryCandidate = (choice) => request("models/candidate", json("PUT", choice));
 
 /** @param {string} id @returns {Promise<void>} */
-export const deleteModel = (id) => request(`/models/${encodeURIComponent(id)}`, { method: "DELETE" });
+export const deleteModel = (id) => request(`models/${encodeURIComponent(id)}`, { method: "DELETE" });
 
 /** @param {string | null} id  null leaves the choice to the service, which takes the best @returns {Promise<Model>} */
-export const makeDefault = (id) => request("/models/default", json("PUT", { model: id }));
+export const makeDefault = (id) => request("models/default", json("PUT", { model: id }));
 
 /** Makes a name stand for a model, whatever it stood for. @param {string} alias @param {string} id @returns {Promise<object>} */
-export const pointAlias = (alias, id) => request(`/aliases/${encodeURIComponent(alias)}`, json("PUT", { model: id }));
+export const pointAlias = (alias, id) => request(`aliases/${encodeURIComponent(alias)}`, json("PUT", { model: id }));
 
 /** @param {string} alias @returns {Promise<void>} */
-export const dropAlias = (alias) => request(`/aliases/${encodeURIComponent(alias)}`, { method: "DELETE" });
+export const dropAlias = (alias) => request(`aliases/${encodeURIComponent(alias)}`, { method: "DELETE" });
 
 /** @param {string} id */
-export const downloadAddress = (id) => `/models/${encodeURIComponent(id)}/download?format=safetensors`;
+export const downloadAddress = (id) => `models/${encodeURIComponent(id)}/download?format=safetensors`;
 
 /** @param {string} id @returns {Promise<Evaluation>} */
-export const evaluation = (id) => request(`/evaluate/${encodeURIComponent(id)}`);
+export const evaluation = (id) => request(`evaluate/${encodeURIComponent(id)}`);
 
 /**
  * @param {Blob} drawing  a PNG
@@ -191,7 +191,7 @@ export async function predict(drawing, { model, several }, include) {
   if (model) query.set("model", model);
   if (several) query.set("segment", "true");
   const headers = { "Content-Type": "image/png" };
-  const answer = await request(`/predict?${query}`, { method: "POST", headers, body: drawing });
+  const answer = await request(`predict?${query}`, { method: "POST", headers, body: drawing });
   return several ? answer : { number: null, digits: [answer] };
 }
 
@@ -217,7 +217,7 @@ export function follow(id, listener) {
     listener.onConnection(true);
   };
   const open = () => {
-    source = new EventSource(`/train/${encodeURIComponent(id)}/events`);
+    source = new EventSource(`train/${encodeURIComponent(id)}/events`);
     source.addEventListener("open", connected);
     source.addEventListener("progress", (event) => listener.onProgress(JSON.parse(event.data), offset(event)));
     source.addEventListener("epoch", (event) => listener.onEpoch(JSON.parse(event.data), offset(event)));

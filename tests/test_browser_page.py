@@ -127,6 +127,22 @@ def test_a_page_asks_for_runs_and_models_once_at_first(context: BrowserContext, 
     assert sorted(lists) == ["models?limit=50&offset=0", "presets", "train?limit=6&offset=0"]
 
 
+def test_the_page_works_below_a_path_of_a_proxy(context: BrowserContext, service: Service) -> None:
+    page, asked = context.new_page(), list[str]()
+    complaints = watched(page)
+    page.on("request", lambda request: asked.append(request.url))
+    proxied = f"{service.url}/digits/"
+    page.route(f"{proxied}**", lambda route: route.continue_(url=route.request.url.replace("/digits/", "/")))
+    page.goto(f"{proxied}?run={FIRST_RUN}")
+    page.locator("#canvas").press("3")
+    expect(page.locator("#digit")).to_have_text("3")
+    expect(page.locator("#loss-chart")).to_have_attribute("data-points", re.compile("[1-9]"))
+    addresses = page.locator("a[href]").evaluate_all("links => links.map(({href}) => href)")
+    assert f"{proxied}models/{service.get('/models/default')['id']}/download?format=safetensors" in addresses
+    assert all(address.startswith((proxied, "data:")) for address in [*asked, *addresses])
+    assert not complaints
+
+
 def test_undo_takes_back_one_stroke_at_a_time(page: Page) -> None:
     canvas, undo = page.locator("#canvas"), page.locator("#undo")
     draw_with_mouse(page, 7)
