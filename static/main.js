@@ -158,8 +158,7 @@ async function watchRun(id) {
     await view.open(id);
     runs.show();
   } catch (cause) {
-    problemOf(cause);
-    runs.refresh();
+    if (problemOf(cause).status === 404) runs.refresh();
   }
 }
 

@@ -17,6 +17,7 @@ export class Readiness {
   /** @type {Promise<void> | null} */
   #checking = null;
   #wasAway = false;
+  #readyAt = -Infinity;
   isReady = false;
 
   /** @param {HTMLElement} root @param {(wasAway: boolean) => void} onReady  `wasAway`: what was asked meanwhile was in vain */
@@ -28,7 +29,9 @@ export class Readiness {
     this.progress = find(root, "progress", HTMLProgressElement);
     connection.addEventListener("unreachable", () => {
       this.#wasAway = true;
-      this.check();
+      // Where other requests alone fail, a look finds a service that is ready, and has them asked again.
+      if (performance.now() - this.#readyAt < LOST_MS) this.#poll.askIn(LOST_MS);
+      else this.check();
     });
   }
 
@@ -53,6 +56,7 @@ export class Readiness {
     }
     const wasAway = this.#wasAway;
     this.#wasAway = false;
+    this.#readyAt = performance.now();
     this.isReady = true;
     this.root.hidden = true;
     this.onReady(wasAway);

@@ -581,6 +581,18 @@ def test_a_busy_predictor_is_asked_again(page: Page, refusals: set[int]) -> None
     expect(page.locator("#digit")).to_have_text("3")
 
 
+def test_a_question_that_breaks_off_is_asked_again_after_a_pause(page: Page) -> None:
+    page.emulate_media(reduced_motion="reduce")  # a sample is written at once, and asked about once
+    page.route("**/predict?*", lambda route: route.fulfill(content_type="application/json", body="{"))
+    page.locator("#canvas").press("3")
+    asked = "performance.getEntriesByType('resource').filter(({name}) => name.includes('/predict'))"
+    wait_for(lambda: page.evaluate(f"{asked}.length") > 2, SOON_SECONDS)
+    _, second, third, *_ = page.evaluate(f"{asked}.map(({{startTime}}) => startTime)")
+    assert third - second > 1_000  # ms
+    page.unroute("**/predict?*")
+    expect(page.locator("#digit")).to_have_text("3")
+
+
 def test_a_model_that_is_loaded_anew_is_not_called_busy(page: Page, refusals: set[int]) -> None:
     refusals.add(503)
     away = {"status": 503, "headers": {"Retry-After": "60"}, "body": "{}"}
