@@ -48,10 +48,11 @@ export function duration(seconds) {
 
 /** A time that is only guessed. @param {number} seconds */
 function roughly(seconds) {
+  const minutes = Math.round(seconds / 60);
   if (seconds < 5) return "any moment";
   if (seconds < 60) return `in about ${5 * Math.round(seconds / 5)} s`;
-  if (seconds < 3600) return `in about ${Math.round(seconds / 60)} min`;
-  return `in about ${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+  if (minutes < 60) return `in about ${minutes} min`;
+  return `in about ${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 /** @param {number} number  from 1 */

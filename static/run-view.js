@@ -24,6 +24,10 @@ export class RunView {
   #wanted = "";
   #stop = () => {};
   #hasEnded = false;
+  /** What the message says, the first that is not empty: why what was asked for is not done, why nothing newer is known, how it goes. */
+  #refusal = "";
+  #trouble = "";
+  #news = "";
   #poll = new Poll(() => this.#refresh());
   #frame = 0;
 
@@ -92,7 +96,7 @@ export class RunView {
     this.#run = run;
     this.#hasEnded = false;
     this.#record = new RunRecord(run.progress, run.history);
-    say(this.message, "");
+    this.#refusal = this.#trouble = this.#news = "";
     this.#follow(run.id);
     this.beside.leaveOut(run.id);
     this.#showNow();
@@ -108,9 +112,12 @@ export class RunView {
     if (this.#run && !this.#hasEnded) this.#follow(this.#run.id);
   }
 
-  /** Offers others to be shown beside the watched one. @param {RunSummary[]} runs */
+  /** Takes what is new about the watched one, and offers others to be shown beside it. @param {RunSummary[]} runs */
   offer(runs) {
     this.beside.offer(runs);
+    const listed = runs.find(({ id }) => id === this.id);
+    if (listed && listed.state !== this.#run?.state) this.#refresh();
+    else this.#show(); // it is longer ago that it ended
   }
 
   /** @param {string} id */
@@ -120,7 +127,7 @@ export class RunView {
     this.#stop = follow(id, {
       onProgress: (progress, offset) => {
         const again = this.#record.addProgress(progress, offset);
-        if (again) say(this.message, "The training was interrupted and starts again.", "plain");
+        if (again) this.#news = "The training was interrupted and starts again.";
         const started = this.#run?.state === "queued";
         if (this.#run && started) this.#accept({ ...this.#run, state: "running", queue_position: null });
         if (started || again) this.#refresh(); // events do not say which worker has it now
@@ -135,9 +142,9 @@ export class RunView {
         if (this.#run && isActive(this.#run)) this.#refresh();
       },
       onConnection: (connected) => {
-        say(this.message, connected ? "" : "The connection is lost; trying again.", "plain");
-        if (connected) this.#show(); // why a run failed is said again
-        else this.#refresh();
+        this.#news = connected ? "" : "The connection is lost; trying again.";
+        this.#show();
+        if (!connected) this.#refresh();
       },
     });
   }
@@ -158,7 +165,8 @@ export class RunView {
     } catch (cause) {
       const { status, message } = problemOf(cause);
       if (id !== this.id) return;
-      say(this.message, message);
+      this.#trouble = message;
+      this.#show();
       if (status === 404) return this.#giveUp(); // gone for good, with the database it was in
     }
     this.#askAgain();
@@ -174,7 +182,9 @@ export class RunView {
     const known = this.#run;
     if (run.id !== known?.id || (isActive(run) && !isActive(known))) return;
     const changed = run.state !== known.state;
+    if (changed) this.#refusal = "";
     this.#run = run;
+    this.#trouble = "";
     this.#show();
     if (changed) this.options.onChange();
   }
@@ -183,11 +193,12 @@ export class RunView {
     const { id } = this;
     if (!id) return;
     this.cancelButton.disabled = true;
+    this.#refusal = "";
     try {
       this.#accept(await cancel(id));
     } catch (cause) {
       const { message } = problemOf(cause);
-      if (id === this.id) say(this.message, message);
+      if (id === this.id) this.#refusal = message;
       this.#refresh();
     } finally {
       this.cancelButton.disabled = false;
@@ -201,12 +212,13 @@ export class RunView {
   async #delete(run) {
     const text = `“${run.name}”, its curves and its numbers cannot be brought back. A model that it gave stays.`;
     if (!(await this.options.deletion.isWanted("Delete this run?", text))) return;
+    this.#refusal = "";
     try {
       await deleteRun(run.id);
     } catch (cause) {
       const { message } = problemOf(cause);
-      if (run.id === this.id) say(this.message, message);
-      return;
+      if (run.id === this.id) this.#refusal = message;
+      return this.#show();
     }
     if (run.id !== this.id) return this.options.onChange(); // another is watched meanwhile
     this.#stop();
@@ -242,8 +254,8 @@ export class RunView {
     this.queue.textContent = this.#stateDetail(run);
     this.cancelButton.hidden = !isActive(run);
     this.deleteButton.hidden = isActive(run);
-    if (run.error) say(this.message, run.error);
-    else if (!isActive(run)) say(this.message, "");
+    const wrong = this.#refusal || run.error || this.#trouble;
+    say(this.message, wrong || (isActive(run) ? this.#news : ""), wrong ? "bad" : "plain");
   }
 
   /** @param {Run} run */

@@ -362,10 +362,39 @@ def test_why_a_run_failed_is_said_where_no_event_tells_of_it(page: Page, service
     page.route(f"**/train/{FIRST_RUN}", lambda route: route.fulfill(json=failed))
     end = {"content_type": "text/event-stream", "body": "event: end\ndata: {}\n\n"}
     page.route("**/events", lambda route: route.fulfill(**end))
-    with page.expect_event("requestfinished", lambda request: request.url.endswith("/events")):
+    with page.expect_response("**/events"):  # which the page may close before the browser calls it finished
         page.goto(f"{service.url}/?run={FIRST_RUN}")
     expect(page.locator("#run-state")).to_have_text("failed")
     expect(page.locator(".run-message")).to_have_text("no more")
+
+
+def test_what_the_list_says_of_the_watched_run_is_looked_into(page: Page, service: Service, refusals: set[int]) -> None:
+    refusals.add(503)
+    run = {**service.get(f"/train/{FIRST_RUN}"), "state": "running"}
+    listed = {**run}
+    page.clock.install()
+    page.route("**/events", lambda route: None)
+    page.route(f"**/train/{FIRST_RUN}", lambda route: route.fulfill(json=run))
+    page.route("**/train?limit=*", lambda route: route.fulfill(json={"runs": [listed], "next_offset": None}))
+    page.goto(f"{service.url}/?run={FIRST_RUN}")
+    state, message = page.locator("#run-state"), page.locator(".run-message")
+    expect(state).to_have_text("running")
+
+    run.update(state="queued", queue_position=1, starts_in_seconds=7190)  # its worker has been lost
+    listed["state"] = "queued"
+    page.route(f"**/train/{FIRST_RUN}", lambda route: route.fulfill(status=503, json={"detail": "no"}), times=1)
+    page.clock.fast_forward(20_000)
+    expect(message).to_have_text("no")
+    page.clock.fast_forward(20_000)
+    expect(state).to_have_text("queued")
+    expect(page.locator(".run-queue")).to_have_text("next in line, starts in about 2 h 0 min")
+    expect(message).to_be_empty()
+
+    listed["state"] = run["state"] = "succeeded"
+    page.clock.fast_forward(20_000)
+    expect(state).to_have_text("succeeded")
+    page.clock.fast_forward(7_300_000)
+    expect(page.locator(".run-queue")).to_contain_text("hours ago")
 
 
 def test_a_run_that_is_slow_to_come_holds_nothing_else_back(page: Page, service: Service) -> None:
