@@ -53,6 +53,22 @@ function setAttributes(target, attributes) {
 }
 
 /**
+ * Makes these the children. Those that are there already and stay in order are not touched, lest a button vanish under the
+ * pointer; who has the focus keeps it.
+ * @param {Element} parent
+ * @param {Element[]} children
+ */
+export function arrange(parent, children) {
+  const focused = document.activeElement;
+  for (const child of [...parent.children]) if (!children.includes(child)) child.remove();
+  children.forEach((child, place) => {
+    const next = parent.children[place] ?? null;
+    if (next !== child) parent.insertBefore(child, next);
+  });
+  if (focused instanceof HTMLElement && parent.contains(focused)) focused.focus({ preventScroll: true });
+}
+
+/**
  * Puts a message where the page keeps one; an empty text takes it away.
  * @param {HTMLElement} place
  * @param {string} text

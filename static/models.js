@@ -1,7 +1,7 @@
 // @ts-check
 /** The trained models: which there are, which one is the default, which one answers the canvas. */
 import { deleteModel, downloadAddress, makeDefault, models, problemOf } from "./api.js";
-import { element, find, say } from "./dom.js";
+import { arrange, element, find, say } from "./dom.js";
 import * as format from "./format.js";
 import { offer, titleOf } from "./model-choice.js";
 import { Latest } from "./latest.js";
@@ -25,6 +25,8 @@ export class Models {
   /** What is known of the runs that trained them, by the run's id. @type {Map<string, string>} */
   #specs = new Map();
   #published = "";
+  /** By the model's id, with what they say. @type {Map<string, {content: string, row: HTMLTableRowElement}>} */
+  #rows = new Map();
   #latest = new Latest();
   #askedAt = 0;
   #shown = "";
@@ -95,32 +97,37 @@ export class Models {
     return ["default", this.answering, this.editor.model?.id ?? "", ...this.options.compared()].filter(Boolean);
   }
 
-  /** Rows that say the same stay, lest a button vanish under the pointer. */
   #show() {
     const [body] = this.table.tBodies;
-    const content = JSON.stringify(this.#models.map((model) => [model, this.#about(model)]));
-    if (content === this.#shown) {
-      for (const shown of body.querySelectorAll("time")) shown.textContent = format.ago(shown.dateTime);
-      return;
-    }
-    this.#shown = content;
-    const focused = body.querySelector(":focus")?.closest("tr")?.dataset.model;
+    const focused = body.querySelector("[data-model] :focus");
+    const shown = this.#models.map((model) => this.#rowOf(model));
+    this.#rows = new Map(this.#models.map(({ id }, place) => [id, shown[place]]));
+    if (this.editor.model && !this.find(this.editor.model.id)) this.editor.model = null; // it has been deleted
+    arrange(body, this.#models.flatMap((model, place) => this.#withEditor(model, shown[place].row)));
+    for (const time of body.querySelectorAll("time")) time.textContent = format.ago(time.dateTime);
+    const said = JSON.stringify(shown.map(({ content }) => content));
+    if (said === this.#shown) return;
+    this.#shown = said;
     this.table.hidden = this.#models.length === 0;
     this.empty.hidden = !this.table.hidden;
-    const isEditing = body.contains(document.activeElement?.closest(".editor") ?? null);
-    const edited = document.activeElement;
-    body.replaceChildren(...this.#models.flatMap((model) => this.#rows(model)));
-    if (isEditing && edited instanceof HTMLElement) edited.focus({ preventScroll: true });
-    else if (focused) this.#focus(focused);
+    if (focused) this.#focus(focused.closest("tr")?.dataset.model ?? "", focused.textContent);
     this.#offerAnswering();
     this.options.onModels(this.#models);
   }
 
-  /** Unless somebody has moved on; where the model has gone, the heading. @param {string} id */
-  #focus(id) {
+  /** Unless somebody has moved on; where the model has gone, the heading. @param {string} id @param {string} [action] */
+  #focus(id, action) {
     if (document.activeElement !== document.body) return;
-    const row = [...this.table.tBodies[0].rows].find((row) => row.dataset.model === id);
-    (row?.querySelector("button") ?? this.title).focus({ preventScroll: true });
+    const actions = [...(this.#rows.get(id)?.row.querySelectorAll("button, a") ?? [])];
+    const same = actions.find(({ textContent }) => textContent === action) ?? actions[0] ?? this.title;
+    if (same instanceof HTMLElement) same.focus({ preventScroll: true });
+  }
+
+  /** The same as before where it would say the same. @param {Model} model */
+  #rowOf(model) {
+    const content = JSON.stringify([model, this.#about(model)]);
+    const known = this.#rows.get(model.id);
+    return known?.content === content ? known : { content, row: this.#row(model) };
   }
 
   /** What tells a model from others of its name. @param {Model} model */
@@ -138,9 +145,9 @@ export class Models {
     if (answering.value !== before) onAnswering();
   }
 
-  /** With the form below that edits it, if it is open. @param {Model} model */
-  #rows(model) {
-    return this.editor.isOpenFor(model) ? [this.#row(model), this.editor.row] : [this.#row(model)];
+  /** With the form below that edits it, if it is open. @param {Model} model @param {HTMLTableRowElement} row */
+  #withEditor(model, row) {
+    return this.editor.isOpenFor(model) ? [row, this.editor.row] : [row];
   }
 
   /** @param {Model} model */

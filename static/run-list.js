@@ -1,7 +1,7 @@
 // @ts-check
 /** The runs, to pick the one to watch. */
 import { problemOf, runs } from "./api.js";
-import { element, find } from "./dom.js";
+import { arrange, element, find } from "./dom.js";
 import * as format from "./format.js";
 import { Latest } from "./latest.js";
 import { Pager } from "./pager.js";
@@ -19,6 +19,8 @@ export class RunList {
   #poll = new Poll(() => this.refresh());
   /** @type {RunSummary[]} */
   #runs = [];
+  /** By the run's id. @type {Map<string, HTMLLIElement>} */
+  #rows = new Map();
   #latest = new Latest();
 
   /**
@@ -59,21 +61,14 @@ export class RunList {
     }
   }
 
-  /** Marks the watched run anew. Rows of the same runs stay, lest a button vanish under the pointer. */
+  /** Marks the watched run anew. */
   show() {
     this.root.hidden = this.#runs.length === 0;
-    const ids = this.#runs.map(({ id }) => id).join(" ");
-    if (this.list.dataset.runs !== ids) this.#layOut();
-    this.list.dataset.runs = ids;
-    const rows = this.list.querySelectorAll("button");
-    this.#runs.forEach((run, index) => this.#fill(rows[index], run));
-  }
-
-  #layOut() {
-    const focused = this.list.querySelector("button:focus")?.getAttribute("data-run");
-    const rows = this.#runs.map((run) => this.#row(run));
-    this.list.replaceChildren(...rows.map((button) => element("li", {}, button)));
-    rows.find((button) => button.dataset.run === focused)?.focus({ preventScroll: true });
+    const hadFocus = this.list.contains(document.activeElement);
+    this.#rows = new Map(this.#runs.map((run) => [run.id, this.#rows.get(run.id) ?? this.#row(run)]));
+    arrange(this.list, [...this.#rows.values()]);
+    for (const run of this.#runs) this.#fill(/** @type {HTMLLIElement} */ (this.#rows.get(run.id)), run);
+    if (hadFocus && !this.list.contains(document.activeElement)) this.title.focus({ preventScroll: true });
   }
 
   /** @param {RunSummary} run */
@@ -86,13 +81,13 @@ export class RunList {
       element("span", { class: "run-about" }),
     );
     button.addEventListener("click", () => this.options.onChoice(id));
-    return button;
+    return element("li", {}, button);
   }
 
-  /** @param {HTMLButtonElement} row @param {RunSummary} run */
+  /** @param {HTMLLIElement} row @param {RunSummary} run */
   #fill(row, run) {
     const state = find(row, ".state", HTMLElement);
-    row.setAttribute("aria-current", String(run.id === this.options.watched()));
+    find(row, "button", HTMLButtonElement).setAttribute("aria-current", String(run.id === this.options.watched()));
     find(row, ".run-title", HTMLElement).textContent = run.name;
     state.textContent = state.dataset.state = run.state;
     find(row, ".run-about", HTMLElement).textContent = `${format.spec(run.spec)}${format.hard(" ·")} ${format.hard(when(run))}`;

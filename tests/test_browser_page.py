@@ -438,6 +438,43 @@ def test_a_press_on_a_run_outlasts_the_lists_refreshing(page: Page, service: Ser
     expect(other).to_have_attribute("aria-current", "true")
 
 
+def test_lists_that_change_leave_the_focus_where_it_is(page: Page, service: Service, refusals: set[int]) -> None:
+    refusals.add(404)
+    run, model = service.get(f"/train/{FIRST_RUN}"), service.get("/models/default")
+    runs = [run, {**run, "id": "older"}]
+    models = [model, {**model, "id": "twin", "aliases": []}]
+    page.clock.install()
+    page.route("**/train?limit=*", lambda route: route.fulfill(json={"runs": runs, "next_offset": None}))
+    page.route("**/models?limit=50*", lambda route: route.fulfill(json={"models": models, "next_offset": None}))
+    page.reload()
+    older, download = page.locator("[data-run='older']"), page.locator("[data-model='twin'] a")
+    older.focus()
+    row = older.element_handle()
+    runs.insert(0, {**run, "id": "newer"})
+    page.clock.fast_forward(20_000)
+    expect(page.locator("[data-run='newer']")).to_be_visible()
+    expect(older).to_be_focused()
+    assert older.evaluate("(button, row) => button === row", row)
+    del runs[2]
+    page.clock.fast_forward(20_000)
+    expect(page.locator("#runs-title")).to_be_focused()
+
+    download.focus()
+    models[1]["description"] = "changed meanwhile"
+    page.clock.fast_forward(20_000)
+    expect(page.locator("[data-model='twin']")).to_contain_text("changed meanwhile")
+    expect(download).to_be_focused()
+    page.locator("[data-model='twin']").get_by_role("button", name="Edit").press("Enter")
+    gone: list[Route] = []
+    page.route("**/models/twin", lambda route: (gone.append(route), route.fulfill(status=404, json={})))
+    del models[1]
+    for _ in range(2):
+        with page.expect_response("**/models?limit=50*"):
+            page.clock.fast_forward(20_000)
+        expect(page.locator(".editor")).to_have_count(0)
+    assert len(gone) <= 1  # it is asked for no more
+
+
 def offer_an_older_model(page: Page, service: Service) -> None:
     """From the next load on, alone on a second page."""
     model = {**service.get("/models/default"), "id": "older", "name": "an older one", "aliases": []}
