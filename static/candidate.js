@@ -57,7 +57,8 @@ export class CandidateTrial {
       const tried = await candidate();
       if (isLatest()) this.#show(tried);
     } catch (cause) {
-      say(this.state, problemOf(cause).message);
+      const { message } = problemOf(cause);
+      if (isLatest()) say(this.state, message);
     }
     this.#poll.askIn(LOOK_MS);
   }
@@ -77,6 +78,7 @@ export class CandidateTrial {
 
   /** @param {Tried} tried */
   #show(tried) {
+    if (tried.model === null && document.activeElement === this.end) this.choice.focus({ preventScroll: true });
     this.end.hidden = tried.model === null;
     say(this.state, tried.model === null ? "No model is tried at the moment." : this.#describe(tried), "plain");
   }

@@ -38,9 +38,9 @@ export class DrawingBoard {
   async takeFiles(files) {
     const [first, ...others] = files;
     if (!first) return;
+    const isLatest = this.#latest.ask();
     const picture = [first, ...others].find((file) => file.type.startsWith("image/"));
     if (!picture) return this.#refuse(`“${first.name}” is not a picture.`);
-    const isLatest = this.#latest.ask();
     const read = await readPicture(picture).catch(() => null);
     if (!isLatest()) return; // another has been given meanwhile
     if (read) this.canvas.lay(read);

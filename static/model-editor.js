@@ -21,6 +21,7 @@ export class ModelEditor {
     this.name = find(this.form, "[name=name]", HTMLInputElement);
     this.description = find(this.form, "[name=description]", HTMLTextAreaElement);
     this.aliases = find(this.form, "[name=aliases]", HTMLInputElement);
+    this.fields = [this.name, this.description, this.aliases];
     this.message = find(this.form, ".message", HTMLElement);
     this.form.addEventListener("submit", (event) => this.#submit(event));
     this.form.addEventListener("keydown", (event) => event.key === "Escape" && this.#cancel());
@@ -38,6 +39,7 @@ export class ModelEditor {
     this.name.value = model.name;
     this.description.value = model.description ?? "";
     this.aliases.value = ownAliases(model).join(" ");
+    this.#lock(false);
     say(this.message, "");
     below.after(this.row);
     this.name.focus();
@@ -47,18 +49,25 @@ export class ModelEditor {
   async #submit(event) {
     event.preventDefault();
     const model = this.model;
-    if (!model) return;
+    if (!model || this.name.readOnly) return;
     const name = this.name.value.trim();
     const aliases = this.aliases.value.split(/[ ,]+/).filter(Boolean);
+    this.#lock(true);
     try {
       await changeModel(model.id, { name, description: this.description.value.trim() });
       await setAliases(model, aliases);
       this.#close(model, `“${name}” is saved.`);
     } catch (cause) {
       const { message } = problemOf(cause);
-      if (this.isOpenFor(model)) say(this.message, message);
-      else this.onClose(model, `“${name}” is not saved: ${message}`, "bad");
+      if (!this.isOpenFor(model)) return this.onClose(model, `“${name}” is not saved: ${message}`, "bad");
+      this.#lock(false);
+      say(this.message, message);
     }
+  }
+
+  /** While it is being saved: what is typed then would be lost, and what is sent again refused. @param {boolean} isLocked */
+  #lock(isLocked) {
+    for (const field of this.fields) field.readOnly = isLocked;
   }
 
   #cancel() {

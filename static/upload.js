@@ -34,6 +34,7 @@ export class Upload {
     } finally {
       this.button.disabled = false;
     }
+    if (document.activeElement === document.body) this.button.focus({ preventScroll: true }); // what is disabled loses it
   }
 }
 

@@ -83,8 +83,7 @@ export class Why {
     for (const place of this.digits) place.textContent = String(prediction.digit);
     this.words.textContent = regions(prediction);
     this.canvas.setAttribute("aria-label", `The network's view of the ${prediction.digit}. ${this.words.textContent}`);
-    const layers = prediction.activations ?? [];
-    if (this.layers.open) this.list.replaceChildren(...layers.map(layerFigure));
+    if (prediction.activations) this.list.replaceChildren(...prediction.activations.map(layerFigure));
     this.#paint();
   }
 

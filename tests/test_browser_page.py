@@ -794,6 +794,7 @@ def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page
     page.locator("#upload [type=submit]").press("Enter")
     here = "“from elsewhere” is here"  # and scored, by a process of its own
     expect(page.locator("#upload .message")).to_contain_text(here, timeout=PATIENCE_SECONDS * SECONDS)
+    expect(page.locator("#upload [type=submit]")).to_be_focused()
     row = page.locator("#models tr[data-model]", has_text="from elsewhere")
     expect(row).to_contain_text("uploaded")
     model = row.get_attribute("data-model")
@@ -806,9 +807,11 @@ def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page
     editor.locator("[name=description]").fill("as good")
     with page.expect_request(f"**/models/{model}"):
         editor.locator("[name=name]").press("Enter")
+    expect(editor.locator("[name=description]")).not_to_be_editable()
+    (asked,) = held  # once
     default.get_by_role("button", name="Edit").press("Enter")
     editor.locator("[name=description]").fill("half a sent")
-    held[0].continue_()
+    asked.continue_()
     expect(page.locator(".models-message")).to_have_text("“from elsewhere” is saved.")
     expect(row).to_contain_text("as good")
     expect(editor.locator("[name=description]")).to_have_value("half a sent")
@@ -836,6 +839,7 @@ def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page
     expect(trial).to_contain_text(re.compile(r"“from elsewhere” answers 50\s% of the drawings"))
     trial.get_by_role("button", name="End the trial").press("Enter")
     expect(trial).to_contain_text("No model is tried")
+    expect(trial.locator("select")).to_be_focused()
     expect(row.locator(".badge")).to_have_count(0)
 
     row.get_by_role("button", name="Delete").press("Enter")
