@@ -22,7 +22,6 @@ export class Readiness {
 
   /** @param {HTMLElement} root @param {(wasAway: boolean) => void} onReady  `wasAway`: what was asked meanwhile was in vain */
   constructor(root, onReady) {
-    this.root = root;
     this.onReady = onReady;
     this.text = find(root, ".note-text", HTMLElement);
     this.detail = find(root, ".note-detail", HTMLElement);
@@ -58,7 +57,7 @@ export class Readiness {
     this.#wasAway = false;
     this.#readyAt = performance.now();
     this.isReady = true;
-    this.root.hidden = true;
+    say(this.text, "");
     this.onReady(wasAway);
     return 0;
   }
@@ -119,7 +118,6 @@ export class Readiness {
   #say(text, detail) {
     this.#wasAway = true;
     this.isReady = false;
-    this.root.hidden = false;
     this.progress.hidden = true;
     say(this.text, text, "plain");
     this.detail.textContent = detail;

@@ -943,6 +943,15 @@ def test_no_width_needs_sideways_scrolling(page: Page) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_place_for_messages_is_there_before_its_message(page: Page) -> None:
+    expect(page.locator("#run-name")).not_to_be_empty()
+    expect(page.locator("#ready-note")).to_be_hidden()
+    places = page.locator("section :is([role=status], [role=alert]):empty").evaluate_all(
+        "places => places.filter((place) => place.checkVisibility()).map((place) => place.className)"
+    )
+    assert {"note-text", "message", "message run-message", "message models-message"} <= set(places)
+
+
 # Of each text with what lies behind it, by WCAG 2.2; a canvas turns any colour into sRGB.
 CONTRASTS = """() => {
   const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
