@@ -21,9 +21,8 @@ class BoundedHeads(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if (
-            self._head_timer or self.cycle.scope is not self.scope
-        ):  # a head's scope has its cycle as soon as it is whole
+        # A request has its cycle as soon as its head is whole.
+        if self._head_timer or self.cycle.scope is not self.scope:
             self._follow_head(len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
