@@ -24,6 +24,8 @@ PREPARATION = "mnist-form-1"  # kept with each model; other bytes out of model.d
 # A single one: safetensors writes several in random order, and equal trainings give equal bytes.
 METADATA_KEY = "inkling"
 _GAUSSIANS = "gaussians"  # the prefix of their tensors
+_LEAST_DIVISOR = 1e-6  # fit_confidence finds none below it, and float32 divides by it
+_LARGEST = float(np.finfo(np.float32).max)
 
 NumpyParameters = list[dict[str, NDArray[Any]]]
 
@@ -84,18 +86,20 @@ def confidence_of(data: bytes) -> Confidence | None:
         said = dict(said or {})
         temperature = float(said["temperature"])
         scale = DigitScale(**{name: float(value) for name, value in said["scale"].items()})
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise CheckpointError("its confidence is not valid: expected a temperature and a scale") from None
     divisors = (temperature, scale.energy_spread, scale.likelihood_spread)
-    if not np.isfinite([temperature, *scale]).all() or min(divisors) <= 0:
-        raise CheckpointError("its confidence is not valid: temperature and spreads are to be finite and above 0")
+    if not all(abs(number) <= _LARGEST for number in (temperature, *scale)) or min(divisors) < _LEAST_DIVISOR:
+        raise CheckpointError(
+            f"its confidence is not valid: expected float32 numbers, temperature and spreads from {_LEAST_DIVISOR}"
+        )
     return Confidence(temperature, _gaussians(tensors), scale)
 
 
 def _gaussians(tensors: dict[str, NDArray[Any]]) -> Gaussians:
     """Checked, for a file may come from anywhere."""
     projection, determinants = (tensors.get(f"{_GAUSSIANS}.{name}") for name in ("projection", "log_determinants"))
-    components = projection.shape[-1] if projection is not None and projection.ndim else 1
+    components = max(1, projection.shape[-1]) if projection is not None and projection.ndim else 1
     groups = max(CLASSES + 1, determinants.size if determinants is not None else 0)
     shapes = {
         "projection": (IMAGE_SIDE**2, components),
@@ -115,6 +119,8 @@ def _tensors(data: bytes) -> dict[str, NDArray[Any]]:
         return safetensors.numpy.load(data)
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"not a safetensors file: {error}") from None
+    except KeyError as error:
+        raise CheckpointError(f"it has a tensor of dtype {error}; expected float32") from None
 
 
 def _path(index: int, name: str) -> str:
@@ -140,7 +146,7 @@ def _metadata(data: bytes) -> dict[str, Any]:
     """Empty where there is none of ours."""
     try:
         return dict(json.loads(metadata_of(data)[METADATA_KEY]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return {}
 
 

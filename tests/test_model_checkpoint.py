@@ -129,13 +129,20 @@ def test_a_model_for_another_preparation_is_refused() -> None:
     "confidence",
     [
         *(None, "sure", {"temperature": 1.0}, {"temperature": 1.0, "scale": {"threshold": 0.0}}),
-        {"temperature": 0.0, "scale": CONFIDENCE.scale._asdict()},
-        {"temperature": float("nan"), "scale": CONFIDENCE.scale._asdict()},
+        *("[" * 100, {"temperature": 1.0, "scale": {**CONFIDENCE.scale._asdict(), "threshold": "low"}}),
     ],
 )
 def test_a_confidence_that_is_not_valid_is_refused(confidence: Any) -> None:
     with pytest.raises(CheckpointError, match="its confidence is not valid"):
         confidence_of(said(confidence=confidence))
+
+
+@pytest.mark.parametrize("number", [0.0, -1.0, 1e-300, 1e-40, 1e300, 10**400, float("nan"), float("inf")])
+def test_a_confidence_that_float32_cannot_divide_by_is_refused(number: float) -> None:
+    scale = {**CONFIDENCE.scale._asdict(), "energy_spread": number}
+    for confidence in ({"temperature": number, "scale": CONFIDENCE.scale._asdict()}, {"temperature": 1, "scale": scale}):
+        with pytest.raises(CheckpointError, match="its confidence is not valid"):
+            confidence_of(said(confidence=confidence))
 
 
 def test_gaussians_that_do_not_fit_are_named_by_their_path() -> None:
@@ -153,6 +160,30 @@ def test_gaussians_that_do_not_fit_are_named_by_their_path() -> None:
         with pytest.raises(CheckpointError) as caught:
             confidence_of(safetensors.numpy.save({**tensors, f"gaussians.{name}": tensor}, metadata=metadata))
         assert str(caught.value) == message
+
+
+def test_gaussians_of_no_components_are_refused() -> None:
+    shapes = {"projection": (784, 0), "whitening": (0, 0), "offsets": (0,), "log_determinants": (12,)}
+    tensors = {f"gaussians.{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    data = safetensors.numpy.save({**safetensors.numpy.load(DATA), **tensors}, metadata=metadata_of(SERVED))
+    with pytest.raises(CheckpointError, match=r"gaussians.offsets is float32\[0\]; expected float32\[12\]"):
+        confidence_of(data)
+
+
+def test_a_header_that_no_reader_here_understands_is_refused() -> None:
+    size = int.from_bytes(DATA[:8], "little")
+    header = json.loads(DATA[8 : 8 + size])
+
+    def with_header(**fields: Any) -> bytes:
+        text = json.dumps({**header, **fields}).encode()
+        return len(text).to_bytes(8, "little") + text + DATA[8 + size :]
+
+    assert from_bytes(with_header())[0] == SPEC
+    two_bytes = {**header["layers.3.bias"], "dtype": "BF16", "shape": [20]}
+    assert refusal(with_header(**{"layers.3.bias": two_bytes})) == "it has a tensor of dtype 'BF16'; expected float32"
+    deep = with_header(__metadata__={METADATA_KEY: "[" * 100_000})
+    assert "no spec in its metadata" in refusal(deep)
+    assert confidence_of(deep) is None
 
 
 def said(**fields: Any) -> bytes:
