@@ -139,8 +139,9 @@ def test_a_confidence_that_is_not_valid_is_refused(confidence: Any) -> None:
 
 @pytest.mark.parametrize("number", [0.0, -1.0, 1e-300, 1e-40, 1e300, 10**400, float("nan"), float("inf")])
 def test_a_confidence_that_float32_cannot_divide_by_is_refused(number: float) -> None:
-    scale = {**CONFIDENCE.scale._asdict(), "energy_spread": number}
-    for confidence in ({"temperature": number, "scale": CONFIDENCE.scale._asdict()}, {"temperature": 1, "scale": scale}):
+    scale = CONFIDENCE.scale._asdict()
+    for temperature, spread in ((number, 1.0), (1.0, number)):
+        confidence = {"temperature": temperature, "scale": {**scale, "energy_spread": spread}}
         with pytest.raises(CheckpointError, match="its confidence is not valid"):
             confidence_of(said(confidence=confidence))
 
