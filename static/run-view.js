@@ -24,9 +24,11 @@ export class RunView {
   #wanted = "";
   #stop = () => {};
   #hasEnded = false;
-  /** What the message says, the first that is not empty: why what was asked for is not done, why nothing newer is known, how it goes. */
+  /** Of these, and of the run's error, the message says one: why what was asked for here was not done, */
   #refusal = "";
+  /** why nothing newer is known, */
   #trouble = "";
+  /** and how the training goes. */
   #news = "";
   #poll = new Poll(() => this.#refresh());
   #frame = 0;
