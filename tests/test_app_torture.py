@@ -1,5 +1,6 @@
 """The short form of `make torture`: a few runs on each kind of database, under faults of most kinds."""
 
+import re
 import subprocess
 import sys
 
@@ -22,3 +23,4 @@ def test_every_accepted_run_survives_whatever_happens_to_the_cluster(database: s
     assert tortured.returncode == 0, tortured.stdout + tortured.stderr
     verdict = "lost 0, doubled 0, differing 0, revived 0, torn 0, stale 0, surprising 0, processes left 0"
     assert verdict in tortured.stdout
+    assert re.search(r"^faults +[1-9]", tortured.stdout, re.MULTILINE)

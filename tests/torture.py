@@ -27,14 +27,13 @@ from app.settings import Settings
 from model.compilation import configure_jax
 from model.data import load_mnist
 from model.presets import TrainRequest
-from tests.processes import pids
+from tests.processes import PATIENCE_SECONDS, SOON_SECONDS, pids
 from tests.torture_cluster import OPERATOR, USERS, Cluster, Kind, cluster, new_mark, own_cache
 from tests.torture_faults import Chaos
-from tests.torture_users import NEWS_SECONDS, PATIENCE_SECONDS, SPECS, Notes, User, body
+from tests.torture_users import ANSWER_SECONDS, SPECS, Notes, User, body
 from tests.trainings import undisturbed
 
 ENDED = ("succeeded", "failed", "cancelled")
-START_SECONDS = 90.0
 BY_DESIGN = ("ended by signal SIGKILL", "its worker died 5 times")  # why a run may fail under these faults
 
 
@@ -114,9 +113,9 @@ def _wait_for_start(operator: User) -> None:
     for run in _all_runs(operator):
         if run["name"] not in SPECS:
             operator.insist("POST", f"/train/{run['id']}/cancel")
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while (answer := operator.ask("GET", "/readyz")) is None or answer.status_code != 200:
-        assert time.monotonic() < deadline, f"the cluster did not start within {START_SECONDS} s"
+        assert time.monotonic() < deadline, f"the cluster did not start within {PATIENCE_SECONDS} s"
         time.sleep(0.2)
 
 
@@ -191,10 +190,10 @@ def _judge(operator: User, notes: Notes, expected: dict[str, bytes]) -> Outcome:
     verdict = Verdict(surprising=[*notes.unexpected])
     for run in {**runs, **notes.accepted}:
         _judge_run(run, runs.get(run), of_run.get(run, []), run in notes.cancelled, verdict)
-    time.sleep(NEWS_SECONDS / 5)  # the watchers hear of the end a moment later
-    for run, said in notes.watched.items():
-        if said != (state := runs.get(run, {}).get("state")):
-            verdict.torn.append(f"the stream of run {run}, {state}, says: {said}")
+    deadline = time.monotonic() + SOON_SECONDS
+    while (torn := _torn(runs, notes)) and time.monotonic() < deadline:
+        time.sleep(0.2)  # the watchers hear of the end a moment later
+    verdict.torn = torn
     for model in models:
         response = operator.insist("GET", f"/models/{model['id']}/download")
         if response is None or response.content != expected.get(model["name"]):
@@ -202,6 +201,12 @@ def _judge(operator: User, notes: Notes, expected: dict[str, bytes]) -> Outcome:
     defaults = [model["id"] for model in models if "default" in model["aliases"]]
     verdict.stale = operator.who_does_not_answer_with(defaults[0]) if len(defaults) == 1 else [f"default: {defaults}"]
     return Outcome(runs, models, verdict)
+
+
+def _torn(runs: dict[str, dict[str, Any]], notes: Notes) -> list[str]:
+    with notes.lock:
+        watched = [(run, said, runs.get(run, {}).get("state")) for run, said in notes.watched.items()]
+    return [f"the stream of run {run}, {state}, says: {said}" for run, said, state in watched if said != state]
 
 
 def _judge_run(run: str, found: dict[str, Any] | None, models: list[str], cancelled: bool, verdict: Verdict) -> None:
@@ -235,7 +240,7 @@ def _report(options: Options, notes: Notes, chaos: Chaos, outcome: Outcome, left
         f"ended        {_counted(states)}; models {len(outcome.models)}",
         *(f"failed       {count} × {error}" for error, count in failures.most_common()),
         f"refused      {_counted(notes.refusals)}",
-        *(f"             no answer in {PATIENCE_SECONDS:.0f} s: {said}" for said in notes.unanswered[:20]),
+        *(f"             no answer in {ANSWER_SECONDS:.0f} s: {said}" for said in notes.unanswered[:20]),
         f"lost {len(verdict.lost)}, doubled {len(verdict.doubled)}, differing {len(verdict.differing)},"
         f" revived {len(verdict.revived)}, torn {len(verdict.torn)}, stale {len(verdict.stale)},"
         f" surprising {len(verdict.surprising)}, processes left {len(left)}",

@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from app.settings import Settings
-from tests.postgresql import Postgresql, binaries
+from tests.postgresql import Postgresql, binaries, spare_port
 from tests.processes import ROOT, all_pids, pids, send, wait_for
 
 Kind = Literal["sqlite", "postgresql"]
@@ -236,7 +235,7 @@ def cluster(kind: Kind, folder: Path, cache_dir: Path, *, workers: int, apis: in
         stack.callback(_kill_all, mark)
         url = server.new_database() if server else ""
         shared_clock = Clock(folder / "clock")
-        urls = [f"http://127.0.0.1:{_free_port()}" for _ in range(apis)]
+        urls = [f"http://127.0.0.1:{spare_port()}" for _ in range(apis)]
 
         def node(name: str, *command: str, **settings: str) -> Node:
             """On SQLite all are on one machine, with one folder and one clock."""
@@ -277,14 +276,12 @@ def _kill_all(mark: str) -> None:
     send(pids(f"INKLING_TEST_MARK={mark}"), signal.SIGKILL)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 def own_cache(folder: Path) -> Path:
     """A copy of the cache: processes are killed in the midst of writing compiled code."""
-    return shutil.copytree(Settings().cache_dir, folder / "cache")
+    cache, copy = Settings().cache_dir, folder / "cache"
+    with contextlib.suppress(shutil.Error):  # somebody has deleted an entry meanwhile: all over again
+        return shutil.copytree(cache, copy)
+    return shutil.copytree(cache, copy, dirs_exist_ok=True)
 
 
 def new_mark() -> str:

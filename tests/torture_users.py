@@ -14,7 +14,7 @@ from tests.torture_cluster import Cluster
 
 CANCELLED_SHARE = 0.12
 NEWS_SECONDS = 10.0
-PATIENCE_SECONDS = 30.0
+ANSWER_SECONDS = 30.0
 
 FLATTEN = {"type": "flatten"}
 OUTPUT = {"type": "dense", "units": 10, "activation": "softmax"}
@@ -47,7 +47,7 @@ class User:
     def __init__(self, cluster: Cluster, name: str, notes: Notes, draw: random.Random, stop: threading.Event) -> None:
         self.name, self._notes, self._draw, self._stop = name, notes, draw, stop
         self._urls = cluster.urls
-        self._http = httpx2.Client(timeout=PATIENCE_SECONDS, headers={"Authorization": f"Bearer {cluster.keys[name]}"})
+        self._http = httpx2.Client(timeout=ANSWER_SECONDS, headers={"Authorization": f"Bearer {cluster.keys[name]}"})
 
     def ask(self, method: str, path: str, **body: Any) -> httpx2.Response | None:
         """None: nobody has answered."""
@@ -130,9 +130,15 @@ class User:
         deadline = time.monotonic() + NEWS_SECONDS
         stale = set(self._urls)
         while stale and time.monotonic() < deadline:
-            answers = {url: self._http.get(f"{url}/readyz") for url in stale}
-            stale = {url for url, answer in answers.items() if answer.json().get("model") != model}
+            stale = {url for url in stale if self._default_of(url) != model}
         return sorted(stale)
+
+    def _default_of(self, url: str) -> str | None:
+        try:
+            answer: dict[str, Any] = self._http.get(f"{url}/readyz").json()
+        except httpx2.TransportError:
+            return None
+        return answer.get("model")
 
     def _cancel(self, run: str) -> None:
         response = self.insist("POST", f"/train/{run}/cancel")
