@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -73,7 +74,7 @@ class Postgresql:
         wait_until_gone(self.port)
 
     def stop(self) -> None:
-        self.process.terminate()
+        self.process.send_signal(signal.SIGINT)  # to end at once, whoever is connected
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:

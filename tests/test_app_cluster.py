@@ -1,6 +1,5 @@
 """Two API replicas and two workers that share nothing but a PostgreSQL database are one service."""
 
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 
 from tests.drawings import draw, encoded
 from tests.postgresql import Postgresql, binaries
-from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for, working
+from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, send, serving, wait_for, working
 from tests.streams import events
 
 
@@ -95,8 +94,7 @@ def test_a_stream_goes_on_at_the_other_replica_when_its_own_dies(cluster: Cluste
     dying.wait_for_state(run, "running")
     seen = [number for _, number, _ in islice(events(dying, run), 5)]  # as they happen: there is no end to wait for
     assert seen == list(range(5))
-    for pid in dying.pids():
-        os.kill(pid, signal.SIGKILL)
+    send(dying.pids(), signal.SIGKILL)
     assert [number for _, number, _ in islice(events(other, run, seen[-1]), 5)] == list(range(5, 10))
     assert other.http.post(f"/train/{run}/cancel").status_code == 202
     rest = other.http.get(f"/train/{run}/events", headers={"Last-Event-ID": "9"}).text

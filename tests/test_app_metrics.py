@@ -154,15 +154,17 @@ def test_runs_are_absent_while_the_database_is_away() -> None:
 
 def test_a_database_that_hangs_is_asked_once_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.metrics.RUNS_SECONDS", 0.05)
-    asked = []
+    asked, answered = [], threading.Event()
 
     def hang() -> dict[str, int]:
         asked.append(time.monotonic())
-        time.sleep(1.0)
+        answered.wait(SOON_SECONDS)
         return {"queued": 3}
 
     async def scrapes(metrics: Metrics) -> list[Samples]:
-        return list(await asyncio.gather(*(scraped(metrics) for _ in range(5))))
+        found = await asyncio.gather(*(scraped(metrics) for _ in range(5)))
+        answered.set()
+        return list(found)
 
     metrics = Metrics()
     metrics.count_runs_by(hang)
