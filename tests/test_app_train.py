@@ -19,6 +19,8 @@ from tests.problems import problem
 from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for
 from tests.streams import Event, events
 
+pytestmark = pytest.mark.usefixtures("left_as_it_was_found")
+
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def service(
@@ -29,17 +31,6 @@ def service(
     with serving(with_model(tmp_path_factory.mktemp(request.param), url), INKLING_DATABASE_URL=url) as service:
         service.ready()
         yield service
-
-
-@pytest.fixture(autouse=True)
-def left_as_it_was_found(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that fails takes no other with it: what it has left in the queue is cancelled."""
-    yield
-    if "service" in request.fixturenames:
-        service = request.getfixturevalue("service")
-        for run in service.get("/train")["runs"]:
-            if run["state"] in ("queued", "running"):
-                service.http.post(f"/train/{run['id']}/cancel")
 
 
 @pytest.fixture(scope="module")
@@ -231,13 +222,3 @@ def test_the_first_start_trains_the_quick_preset_by_itself(tmp_path: Path, with_
         assert (first["name"], first["state"]) == ("quick", "succeeded")
         assert service.get("/models/default")["id"] == first["model"]
         assert service.get(f"/models/{first['model']}")["scores"]["accuracy"] >= 0.98
-
-
-def test_a_full_queue_answers_503_with_retry_after(tmp_path: Path) -> None:
-    with serving(tmp_path, INKLING_MAX_QUEUED_RUNS="1") as service:
-        wait_for(lambda: bool(service.pids("app.trainer")))
-        responses = [service.http.post("/train", json=LONG_SPEC) for _ in range(2)]
-        accepted, refused = responses
-        assert accepted.status_code == 202
-        assert "1 runs are waiting already, as many as the queue takes" in problem(refused, 503)
-        assert refused.headers["retry-after"] == "5"
