@@ -143,6 +143,8 @@ def _field_error(item: Any) -> FieldError:
     loc = [part[:100] if isinstance(part, str) else part for part in item["loc"]]
     if item["type"] == "union_tag_invalid":
         return FieldError(loc=loc, msg=f"the type is none of {item['ctx']['expected_tags']}")
+    if item["type"] == "json_invalid":
+        return FieldError(loc=loc, msg=f"not JSON: {item['ctx']['error']}")
     return FieldError(loc=loc, msg=message_of(item))
 
 

@@ -65,7 +65,7 @@ def _epoch(report: EpochReport) -> str:
 
 def show_prediction(file: str, prediction: Prediction) -> None:
     doubt = "" if prediction.is_digit else "  not a digit?"
-    print(f"{_printable(file)}: {prediction.digit}  {prediction.confidence:.1%}{doubt}")
+    print(f"{_printable(file)}: {prediction.digit}  {_sureness(prediction.confidence)}{doubt}")
 
 
 def show_runs(runs: Iterable[RunSummary]) -> None:
@@ -103,6 +103,11 @@ def show_report(report: ModelEvaluation) -> None:
         scores = (f"{row.precision:.2%}", f"{row.recall:.2%}", f"{row.f1:.2%}", f"{row.support:,}")
         _add(table, str(row.digit), *scores, _taken_for(row.digit, counts))
     _print(table)
+
+
+def _sureness(confidence: float) -> str:
+    """Never rounded to a certainty."""
+    return f"{confidence:.1%}" if confidence <= 0.999 else "> 99.9%"
 
 
 def _taken_for(digit: int, counts: Sequence[int]) -> str:
