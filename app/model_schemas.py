@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from app.schemas import MODEL_ID, RUN_ID, Wire
 from model.scores import Evaluation
-from model.spec import LABEL
+from model.spec import LABEL, TrainSpec
 
 DESCRIPTION = "Trained on the pens of room 12; reads crossed sevens."
 MODEL_NAME = r"^[0-9A-Za-z_-]{1,64}$"  # an id or an alias
@@ -36,6 +36,7 @@ class ModelInfo(Wire):
     run: str | None = Field(None, description="The run that published it; null: it was uploaded", examples=[RUN_ID])
     created_at: datetime = Field(description="When it was published", examples=["2026-11-23T15:01:40Z"])
     parameters: int = Field(description="How many numbers were trained", examples=[648010])
+    spec: TrainSpec = Field(description="What it was trained by")
     scores: Scores = Field(description="How good it is")
     aliases: list[str] = Field(description="Names that point to it", examples=[["default"]])
     pinned: bool = Field(description="Somebody has pinned it as the default", examples=[False])

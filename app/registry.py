@@ -165,7 +165,7 @@ class Registry(Aliases):
             return row
 
 
-_INFO = [column for column in _models.columns if column.name not in ("spec", "evaluation", "sha256", "safetensors")]
+_INFO = [column for column in _models.columns if column.name not in ("evaluation", "sha256", "safetensors")]
 
 
 def _row_of(data: bytes, spec: TrainSpec, evaluation: Evaluation) -> dict[str, Any]:
@@ -211,6 +211,7 @@ def _info(row: Any, aliases: Sequence[Any]) -> ModelInfo:
         run=row.run,
         created_at=row.created_at.replace(tzinfo=UTC),
         parameters=row.parameters,
+        spec=row.spec,
         scores=Scores(
             loss=row.loss,
             accuracy=row.accuracy,

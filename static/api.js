@@ -20,7 +20,7 @@
  *   created_at: string, started_at: string | null, ended_at: string | null, worker: Worker | null, spec: TrainSpec,
  *   progress: Progress | null, model: string | null, error: string | null}} RunSummary */
 /** @typedef {RunSummary & {history: EpochReport[]}} Run */
-/** @typedef {{id: string, name: string, description: string, run: string | null, created_at: string, parameters: number, aliases: string[], pinned: boolean,
+/** @typedef {{id: string, name: string, description: string, run: string | null, created_at: string, parameters: number, spec: TrainSpec, aliases: string[], pinned: boolean,
  *   scores: {loss: number, accuracy: number, validation_loss: number | null, validation_accuracy: number | null}}} Model */
 /** @typedef {{layer: number, type: string, size: number, shape: number[], low: number, high: number, values: string}} LayerActivations */
 /** @typedef {{digit: number, confidence: number, probabilities: number[], is_digit: boolean, model: string,

@@ -22,15 +22,14 @@ const STANDING = ["default", "candidate"];
 export class Models {
   /** @type {Model[]} */
   #models = [];
-  /** What is known of the runs that trained them, by the run's id. @type {Map<string, string>} */
-  #specs = new Map();
   #published = "";
   /** By the model's id, with what they say. @type {Map<string, {content: string, row: HTMLTableRowElement}>} */
   #rows = new Map();
   #latest = new Latest();
   #askedAt = 0;
   #shown = "";
-  #unexpected = "";
+  /** The id of the model that answered the canvas last, where none is chosen. */
+  #answered = "";
 
   /**
    * @param {HTMLElement} root
@@ -59,18 +58,17 @@ export class Models {
     return this.#models.find((model) => model.id === id);
   }
 
-  /** Another than the known default has answered: it may have become that. Each is a reason to look only once. @param {string} id */
+  /** The model that has answered is named, the candidate as well; another may have become the default. @param {string} id */
   noteAnswer(id) {
-    if (this.answering || this.#unexpected === id) return;
-    if (this.find(id)?.aliases.some((alias) => STANDING.includes(alias))) return;
-    this.#unexpected = id;
-    this.refresh();
+    if (this.answering || this.#answered === id) return;
+    this.#answered = id;
+    if (this.find(id)?.aliases.some((alias) => STANDING.includes(alias))) this.#offerAnswering();
+    else this.refresh();
   }
 
-  /** Tells models apart by what their runs say; fetches them when one has ended, and now and then, as others choose and
-   * delete on the same service. @param {RunSummary[]} runs  as they are now, which is asked more often */
+  /** Fetches them when a run has ended, and now and then, as others choose and delete on the same service.
+   * @param {RunSummary[]} runs  as they are now, which is asked more often */
   follow(runs) {
-    for (const { id, spec } of runs) this.#specs.set(id, format.spec(spec));
     const published = JSON.stringify(runs.map(({ model }) => model));
     if (published === this.#published && performance.now() - this.#askedAt < STALE_MS) return;
     this.#published = published;
@@ -125,24 +123,25 @@ export class Models {
 
   /** The same as before where it would say the same. @param {Model} model */
   #rowOf(model) {
-    const content = JSON.stringify([model, this.#about(model)]);
+    const content = JSON.stringify(model);
     const known = this.#rows.get(model.id);
     return known?.content === content ? known : { content, row: this.#row(model) };
-  }
-
-  /** What tells a model from others of its name. @param {Model} model */
-  #about({ id, run }) {
-    return run === null ? `uploaded, ${id}` : (this.#specs.get(run) ?? id);
   }
 
   #offerAnswering() {
     const { answering, onAnswering } = this.options;
     const before = answering.value;
-    const current = this.#models.find(({ aliases }) => aliases.includes("default"));
-    const title = current ? `the default, ${titleOf(current)}` : "the default";
-    offer(answering, this.#models, [element("option", { value: "" }, title)]);
+    offer(answering, this.#models, [element("option", { value: "" }, this.#standing())]);
     answering.value = this.find(before) ? before : "";
     if (answering.value !== before) onAnswering();
+  }
+
+  /** Who answers where none is chosen. */
+  #standing() {
+    const answered = this.find(this.#answered);
+    if (answered?.aliases.includes("candidate")) return `the candidate, ${titleOf(answered)}`;
+    const current = this.#models.find(({ aliases }) => aliases.includes("default"));
+    return current ? `the default, ${titleOf(current)}` : "the default";
   }
 
   /** With the form below that edits it, if it is open. @param {Model} model @param {HTMLTableRowElement} row */
@@ -155,7 +154,7 @@ export class Models {
     const isDefault = model.aliases.includes("default");
     const badges = model.aliases.flatMap((alias) => [" ", badge(alias, model)]);
     const description = model.description ? [element("span", { class: "model-description" }, model.description)] : [];
-    const about = element("span", { class: "model-about", title: `model ${model.id}` }, this.#about(model));
+    const about = element("span", { class: "model-about", title: `model ${model.id}` }, aboutOf(model));
     const failing = model.scores.accuracy < LEARNED_NOTHING ? [failure()] : [];
     return element(
       "tr",
@@ -193,7 +192,7 @@ export class Models {
     return [
       action("Report", () => this.options.onReport(model)),
       ...(isDefault ? [] : [action("Make default", (button) => this.#makeDefault(model, button))]),
-      ...(isDefault && model.pinned ? [action("Let the best model answer", (button) => this.#unpin(model, button))] : []),
+      ...(isDefault && model.pinned ? [action("Unpin", (button) => this.#unpin(model, button))] : []),
       element(
         "a",
         { class: "quiet button", href: downloadAddress(model.id), download: true },
@@ -262,6 +261,9 @@ export class Models {
     await this.refresh();
   }
 }
+
+/** What tells a model from others of its name. @param {Model} model */
+const aboutOf = ({ run, spec }) => `${run === null ? "uploaded; " : ""}${format.spec(spec)}`;
 
 /** @param {string} alias @param {Model} model */
 const badge = (alias, { pinned }) =>

@@ -173,7 +173,7 @@ def test_a_model_is_reported_and_downloaded_by_id_and_by_alias(rest: TestClient,
         assert file.headers["content-type"] == "application/octet-stream"
         assert file.headers["content-disposition"] == f'attachment; filename="{models[0]}.safetensors"'
     assert set(rest.get("/models/default").json()) == {
-        *("id", "name", "description", "run", "created_at", "parameters", "scores", "aliases", "pinned")
+        *("id", "name", "description", "run", "created_at", "parameters", "spec", "scores", "aliases", "pinned")
     }
 
 
