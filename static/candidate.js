@@ -91,6 +91,6 @@ export class CandidateTrial {
       : `“${name}” answers ${format.percent(share, 0)} of the drawings, ${format.count(answered)} so far`;
     if (compared === 0) return `${way}.`;
     const agreement = `${format.percent(agreed / compared, 1)} of ${format.count(compared)}`;
-    return `${way}. It names the same digit as the default for ${agreement} drawings.`;
+    return `${way}. It names the same digit as the default for ${agreement} ${compared === 1 ? "drawing" : "drawings"}.`;
   }
 }

@@ -76,10 +76,15 @@ export class DrawingCanvas {
     this.#changed(true);
   }
 
-  /** Writes a digit as a hand would: in place of what was drawn or, of several, beside it. @param {readonly Stroke[]} digit */
+  /**
+   * Writes a digit as a hand would: in place of what was drawn or, of several, beside it.
+   * @param {readonly Stroke[]} digit @returns {boolean}  whether there was room
+   */
   write(digit) {
     this.#finishWriting();
-    const { before, strokes } = this.#several ? beside(this.#drawing.strokes, digit) : { before: [], strokes: digit };
+    const before = this.#several ? this.#drawing.strokes : [];
+    const strokes = this.#several ? beside(before, digit) : digit;
+    if (!strokes) return false;
     this.#add({ strokes: before, picture: null });
     this.#written = { strokes: [...before, ...strokes], picture: null };
     const start = performance.now();
@@ -92,6 +97,7 @@ export class DrawingCanvas {
       this.#changed(share === 1);
     };
     this.#writing = requestAnimationFrame(advance);
+    return true;
   }
 
   /** The drawing as a small PNG. @returns {Promise<Blob>} */
@@ -223,12 +229,12 @@ function firstPart(strokes, share) {
   return shown.filter((stroke) => stroke.length > 0);
 }
 
-/** A digit at the end of a row; where it has no room, a new row is begun. @param {readonly Stroke[]} row @param {readonly Stroke[]} digit */
+/** A digit at the end of a row; null: it has no room there. @param {readonly Stroke[]} row @param {readonly Stroke[]} digit */
 function beside(row, digit) {
-  const width = PART * extent(digit, 0).length;
+  const { length, low } = extent(digit, 0);
   const end = row.length ? extent(row, 0).high : 0;
-  const fits = end + 2 * PART_GAP + width <= 1;
-  const start = (fits ? end : 0) + PART_GAP - PART * extent(digit, 0).low;
+  if (end + 2 * PART_GAP + PART * length > 1) return null;
+  const start = end + PART_GAP - PART * low;
   const place = (/** @type {Point} */ [x, y]) => /** @type {const} */ ([start + PART * x, 0.5 + PART * (y - 0.5)]);
-  return { before: fits ? row : [], strokes: digit.map((stroke) => stroke.map(place)) };
+  return digit.map((stroke) => stroke.map(place));
 }

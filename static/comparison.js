@@ -60,7 +60,7 @@ export class Comparison {
         "table",
         { class: "figures compared" },
         element("thead", {}, element("tr", {}, ...head.map((name) => element("th", { scope: "col" }, name)))),
-        group("Scores on the test images", scores(compared.models)),
+        group("Scores on the test images", scores(compared)),
         group("What is different about their training", trainings(compared.differences)),
         group("Share of each digit’s images that is named right", recalls(compared)),
       ),
@@ -85,14 +85,17 @@ function line({ head, values, better = -1 }) {
   return element("tr", {}, element("th", { scope: "row" }, head), ...cells);
 }
 
-/** @param {Model[]} models @returns {Row[]} */
-function scores(models) {
+/** @param {Compared} compared @returns {Row[]} */
+function scores({ models, differences }) {
+  const sameLoss = !differences.some(({ field }) => field.startsWith("spec.loss"));
   const accuracies = models.map(({ scores: { accuracy } }) => accuracy);
   const losses = models.map(({ scores: { loss } }) => loss);
   const sizes = models.map(({ parameters }) => parameters);
   return [
     { head: "Accuracy", values: accuracies.map((share) => format.percent(share)), better: largest(accuracies) },
-    { head: "Loss", values: losses.map(format.loss), better: largest(losses.map((loss) => -loss)) },
+    sameLoss
+      ? { head: "Loss", values: losses.map(format.loss), better: largest(losses.map((loss) => -loss)) }
+      : { head: "Loss, each its own", values: losses.map(format.loss) },
     { head: "Parameters", values: sizes.map(format.count), better: largest(sizes.map((size) => -size)) },
   ];
 }

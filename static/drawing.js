@@ -31,7 +31,8 @@ export class DrawingBoard {
 
   /** @param {number} digit */
   writeSample(digit) {
-    this.canvas.write(writtenSample(digit));
+    if (this.canvas.write(writtenSample(digit))) return;
+    say(this.#message, "There is no room for another digit. Undo one, or clear the sheet.");
   }
 
   /** Lays the first picture among the files on the sheet. @param {Iterable<File>} files @returns {Promise<void>} */

@@ -74,6 +74,7 @@ const readiness = new Readiness(find(document, "#ready-note", HTMLElement), (was
 
 const view = new RunView(watch, {
   deletion,
+  onReport: (model) => report.open(model),
   onChange: () => runs.refresh(),
   onDelete: () => {
     history.replaceState(null, "", location.pathname + location.hash);

@@ -40,10 +40,12 @@ export class NetworkEditor {
 
   /** Shows each error below its layer. @param {FieldError[]} errors @returns {FieldError[]} those of no layer */
   showErrors(errors) {
-    const placed = new Map(errors.map((error) => [indexOf(error), textOf(error)]));
+    const placed = new Map(errors.map((error) => [indexOf(error), error]));
     [...this.rows.children].forEach((row, index) => {
-      find(row, ".layer-kind", HTMLElement).setAttribute("aria-invalid", String(placed.has(index)));
-      say(find(row, ".field-error", HTMLElement), placed.get(index) ?? "");
+      const error = placed.get(index);
+      const wrong = error && (row.querySelector(`[data-setting="${settingOf(error)}"]`) ?? row.querySelector(".layer-kind"));
+      for (const field of row.querySelectorAll("select, input")) field.setAttribute("aria-invalid", String(field === wrong));
+      say(find(row, ".field-error", HTMLElement), error ? textOf(error) : "");
     });
     return errors.filter((error) => indexOf(error) === undefined);
   }
@@ -98,15 +100,15 @@ export class NetworkEditor {
       button("↑", `Layer ${index + 1} up`, "layer-up", index === 0, () => this.#move(index, -1)),
       button("↓", `Layer ${index + 1} down`, "layer-down", index === last, () => this.#move(index, 1)),
       button("×", `Remove layer ${index + 1}`, "layer-remove", last === 0, () => this.#remove(index)),
-      element("div", { class: "layer-settings" }, ...this.#settings(layer), element("span", { class: "layer-shape" })),
+      element("div", { class: "layer-settings" }, ...this.#settings(layer, error), element("span", { class: "layer-shape" })),
       element("p", { class: "field-error", id: error }),
     );
   }
 
-  /** @param {Layer} layer */
-  #settings(layer) {
+  /** @param {Layer} layer @param {string} error  the id of what says what is wrong */
+  #settings(layer, error) {
     return Object.entries(KINDS[layer.type]).map(([name, usual]) => {
-      const input = inputFor(name, layer[name] ?? usual);
+      const input = inputFor(name, layer[name] ?? usual, { "data-setting": name, "aria-describedby": error });
       input.addEventListener("input", () => {
         layer[name] = input instanceof HTMLInputElement ? numberIn(input) : input.value;
         this.onChange();
@@ -116,10 +118,10 @@ export class NetworkEditor {
   }
 }
 
-/** @param {string} name @param {unknown} value */
-function inputFor(name, value) {
-  if (name in CHOICES) return choice(CHOICES[name], String(value));
-  return element("input", { type: "number", step: "any", inputmode: "decimal", value: Number(value) });
+/** @param {string} name @param {unknown} value @param {import("./dom.js").Attributes} attributes */
+function inputFor(name, value, attributes) {
+  if (name in CHOICES) return choice(CHOICES[name], String(value), attributes);
+  return element("input", { type: "number", step: "any", inputmode: "decimal", value: Number(value), ...attributes });
 }
 
 /** What is no number is sent as none: the service says what is right. @param {HTMLInputElement} input */
@@ -128,13 +130,17 @@ const numberIn = ({ valueAsNumber }) => (Number.isNaN(valueAsNumber) ? null : va
 /** The layer that an error is about. @param {FieldError} error */
 const indexOf = ({ loc: [, field, index] }) => (field === "network" ? index : undefined);
 
+/** Of the layer; undefined: the error is about all of it. @param {FieldError} error */
+const settingOf = ({ loc: [, , , , setting] }) => setting;
+
 /** @param {FieldError} error */
-function textOf({ loc: [, , , , setting], msg }) {
-  return setting === undefined ? msg : `${words(String(setting))}: ${msg}`;
+function textOf(error) {
+  const setting = settingOf(error);
+  return setting === undefined ? error.msg : `${words(String(setting))}: ${error.msg}`;
 }
 
-/** @param {string[]} options @param {string} chosen @param {import("./dom.js").Attributes} [attributes] */
-function choice(options, chosen, attributes = {}) {
+/** @param {string[]} options @param {string} chosen @param {import("./dom.js").Attributes} attributes */
+function choice(options, chosen, attributes) {
   const select = element("select", attributes, ...options.map((value) => element("option", { value }, words(value))));
   select.value = chosen;
   return select;

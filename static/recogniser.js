@@ -69,7 +69,8 @@ export class Recogniser {
     const generation = this.#generation;
     const isCurrent = () => generation === this.#generation && this.sheet.several === several;
     try {
-      const question = { drawing: await this.sheet.snapshot(), model: model(), several };
+      const asked = model() || (finished ? "" : "default"); // half a stroke is nothing to try a candidate on
+      const question = { drawing: await this.sheet.snapshot(), model: asked, several };
       const reading = await predict(question.drawing, question, ["seen"]);
       if (isCurrent()) onAnswer(reading, finished, question);
     } catch (cause) {

@@ -35,7 +35,8 @@ export class RunView {
 
   /**
    * @param {HTMLElement} root
-   * @param {{deletion: import("./deletion.js").Deletion, onChange: () => void, onDelete: () => void}} options  `onChange`:
+   * @param {{deletion: import("./deletion.js").Deletion, onReport: (model: import("./report.js").Named) => void,
+   *   onChange: () => void, onDelete: () => void}} options  `onReport`: of the model that the run has published; `onChange`:
    *   the watched run's state has changed, or another run is gone; `onDelete`: the watched one is gone
    */
   constructor(root, options) {
@@ -59,6 +60,8 @@ export class RunView {
     this.beside = new Beside(part(".beside"), () => this.#show());
     this.table = new EpochTable(find(root, ".epochs table", HTMLTableElement));
     this.progress = find(root, "#run-progress", HTMLProgressElement);
+    this.reportButton = find(root, "#run-report", HTMLButtonElement);
+    this.reportButton.addEventListener("click", () => this.#run?.model && options.onReport({ id: this.#run.model, name: this.#run.name }));
     this.cancelButton = find(root, "#cancel", HTMLButtonElement);
     this.cancelButton.addEventListener("click", () => this.#cancel());
     this.deleteButton = find(root, "#delete-run", HTMLButtonElement);
@@ -254,6 +257,7 @@ export class RunView {
     say(this.state, run.state, "plain");
     this.state.dataset.state = run.state;
     this.queue.textContent = this.#stateDetail(run);
+    this.reportButton.hidden = run.model === null;
     this.cancelButton.hidden = !isActive(run);
     this.deleteButton.hidden = isActive(run);
     const wrong = this.#refusal || run.error || this.#trouble;

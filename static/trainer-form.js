@@ -241,7 +241,8 @@ const offer = (select, values) =>
   select.replaceChildren(...values.map((value) => element("option", { value }, words(value))));
 
 /** @param {import("./api.js").DryRun} outlook */
-const foreseen = ({ parameters, seconds }) => `${count(parameters)} parameters; about ${duration(seconds)} to train`;
+const foreseen = ({ parameters, seconds }) =>
+  `${count(parameters)} parameters; ${seconds < 1 ? "" : "about "}${duration(seconds)} to train`;
 
 /** @param {Optimizer} optimizer */
 function rateOf({ learning_rate: rate }) {

@@ -115,6 +115,9 @@ def test_a_training_is_started_and_its_curve_grows(page: Page) -> None:
     seen = page.evaluate("noted.filter(([run]) => run === location.search).map(([run, points]) => points)")
     assert seen == sorted(seen)
     assert len(set(seen)) >= 3
+    page.locator("#run-report").press("Enter")
+    expect(page.locator("#report-title")).to_have_text("tutorial")
+    expect(page.locator("#report .confusion")).to_be_visible()
 
 
 def test_a_seven_drawn_with_the_mouse_is_read_as_7(page: Page) -> None:
@@ -570,8 +573,9 @@ def test_a_layer_that_does_not_fit_is_explained_below_it(page: Page, refusals: s
     form.locator("button[type=submit]").press("Enter")
     units = "units: Input should be greater than or equal to 1"
     expect(rows.nth(1).locator(".field-error")).to_have_text(units)
-    expect(rows.nth(1).get_by_label("Kind of layer 2")).to_have_accessible_description(re.compile(units))
-    expect(rows.nth(1).get_by_label("Kind of layer 2")).to_be_focused()
+    expect(rows.nth(1).get_by_label("units")).to_have_accessible_description(re.compile(units))
+    expect(rows.nth(1).get_by_label("units")).to_be_focused()
+    expect(rows.nth(1).locator("[aria-invalid=true]")).to_have_count(1)
     rows.nth(1).get_by_label("units").fill("8")
     rows.nth(3).get_by_label("activation").select_option("relu")
     expect(form.locator(".outlook")).to_contain_text("needs a last layer with softmax or linear, not relu")
@@ -724,6 +728,9 @@ def test_digits_that_are_typed_quickly_are_written_to_the_end(page: Page) -> Non
     page.keyboard.press("Delete")
     page.keyboard.press("Control+z")
     expect(page.locator("#digit")).to_have_text("274")
+    page.keyboard.type("111111111")
+    expect(page.locator("#drawing .message")).to_contain_text("no room for another digit")
+    expect(page.locator("#digit")).to_have_text(re.compile("^274"))
 
 
 def test_a_model_is_renamed_and_described_below_its_row(page: Page) -> None:
@@ -781,7 +788,8 @@ def test_two_models_are_offered_to_be_compared_as_soon_as_there_are_two(page: Pa
     twin = {**known, "id": "twin", "aliases": [], "created_at": "2001-01-01T00:00:00Z"}
     listed = [known]
     page.route("**/models?limit=50*", lambda route: route.fulfill(json={"models": listed, "next_offset": None}))
-    compared = {"models": [known, twin], "differences": [], "per_class": []}
+    losses = {"field": "spec.loss", "values": ["categorical_crossentropy", "mean_squared_error"]}
+    compared = {"models": [known, twin], "differences": [losses], "per_class": []}
     page.route("**/models/compare?*", lambda route: route.fulfill(json=compared))
     page.reload()
     one, other = page.locator("#comparing [name=one]"), page.locator("#comparing [name=other]")
@@ -794,6 +802,7 @@ def test_two_models_are_offered_to_be_compared_as_soon_as_there_are_two(page: Pa
     expect(one).to_have_value(known["id"])
     page.locator("#comparing [type=submit]").click()  # the focus is about to go back to the row
     expect(page.locator(".compared thead")).to_contain_text(f"{known['name']}, 1 Jan 2001")
+    expect(page.locator(".compared tr", has_text="Loss, each its own").locator(".is-better")).to_have_count(0)
 
 
 def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page: Page, service: Service) -> None:
@@ -845,11 +854,15 @@ def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page
     trial.get_by_role("button", name="Try it").press("Enter")
     expect(trial).to_contain_text("“from elsewhere” sees every drawing in the default’s shadow")
     expect(row.locator(".badge")).to_have_text("candidate")
-    page.locator("#canvas").press("7")
-    expect(trial).to_contain_text(re.compile(r"same digit as the default for 100.0\s% of \d+ drawings"))
-    trial.get_by_label("Share of the drawings in percent").fill("50")
+    page.locator("#canvas").press("7")  # it is seen once, though the page asks while it is being written
+    expect(trial).to_contain_text(re.compile(r"same digit as the default for 100.0\s% of 1 drawing\."))
+    trial.get_by_label("Share of the drawings in percent").fill("100")
     trial.get_by_role("button", name="Try it").press("Enter")
-    expect(trial).to_contain_text(re.compile(r"“from elsewhere” answers 50\s% of the drawings"))
+    expect(trial).to_contain_text(re.compile(r"“from elsewhere” answers 100\s% of the drawings"))
+    answering = page.locator("#answering option").first
+    expect(answering).to_contain_text("the default")
+    page.locator("#canvas").press("7")
+    expect(answering).to_contain_text("the candidate, from elsewhere")
     trial.get_by_role("button", name="End the trial").press("Enter")
     expect(trial).to_contain_text("No model is tried")
     expect(trial.locator("select")).to_be_focused()
@@ -950,7 +963,7 @@ def test_a_waiting_run_shows_its_place_and_a_full_queue_is_explained(keyed: Page
 def test_no_width_needs_sideways_scrolling(page: Page) -> None:
     expect(page.locator("#models tbody tr").first).to_be_visible()
     expect(page.locator("#run-name")).not_to_be_empty()
-    for width in (1280, 768, 390, 320):
+    for width in (1280, 1024, 768, 390, 320):
         page.set_viewport_size({"width": width, "height": 844})
         wait_for(lambda width=width: page.evaluate("innerWidth") == width, SOON_SECONDS)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
