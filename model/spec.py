@@ -4,12 +4,12 @@ A `TrainSpec` is data: it is stored with every run and model, sent over REST, an
 argument of the jitted functions. The defaults are the tutorial network's.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
+from pydantic import Field, Tag, ValidationInfo, field_validator
 
 from model.spec_augmentation import Augmentation
-from model.spec_base import Spec
+from model.spec_base import LARGEST_MOMENTUM, Spec, name_or_object
 from model.spec_callbacks import EarlyStopping, ReduceLrOnPlateau
 from model.spec_layers import CLASSES, Activation, Dense, Flatten, Layer, Network, final_activation
 from model.spec_optimizers import Adam, Optimizer
@@ -41,8 +41,8 @@ class CategoricalCrossentropy(Spec):
 
 
 Loss = Annotated[
-    Annotated[LossName, Tag("name")] | Annotated[CategoricalCrossentropy, Tag("object")],
-    Discriminator(lambda loss: "object" if isinstance(loss, dict | CategoricalCrossentropy) else "name"),
+    Annotated[LossName, Tag("name")] | Annotated[CategoricalCrossentropy, Tag("categorical_crossentropy")],
+    name_or_object(get_args(LossName), "categorical_crossentropy"),
 ]
 # The outputs that a loss can be computed from; the others take any.
 _OUTPUTS_OF_LOSS: dict[LossName, tuple[Activation, ...]] = {
@@ -66,8 +66,8 @@ class TopK(Spec):
 
 
 Metric = Annotated[
-    Annotated[MetricName, Tag("name")] | Annotated[TopK, Tag("object")],
-    Discriminator(lambda metric: "object" if isinstance(metric, dict | TopK) else "name"),
+    Annotated[MetricName, Tag("name")] | Annotated[TopK, Tag("top_k_categorical_accuracy")],
+    name_or_object(get_args(MetricName), "top_k_categorical_accuracy"),
 ]
 
 
@@ -109,7 +109,9 @@ class TrainSpec(Spec):
         examples=["categorical_crossentropy", {"type": "categorical_crossentropy", "label_smoothing": 0.1}],
     )
     optimizer: Optimizer = Field(
-        Adam(), description="How the gradient changes the parameters", examples=[Adam().model_dump()]
+        Adam(),
+        description="How the gradient changes the parameters: a name, or an object where its settings are others",
+        examples=[Adam().model_dump(), "adam"],
     )
     metrics: tuple[Metric, ...] = Field(
         ("accuracy",),
@@ -144,7 +146,7 @@ class TrainSpec(Spec):
     ema_momentum: float | None = Field(
         None,
         gt=0.0,
-        lt=1.0,
+        le=LARGEST_MOMENTUM,
         description="The model is an exponential moving average of the parameters, of which each step keeps this "
         "share (Polyak & Juditsky 1992; Keras' `use_ema`); null: the last step's parameters",
         examples=[0.999],

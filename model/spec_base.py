@@ -1,9 +1,33 @@
 """What every part of a spec has in common."""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Discriminator
+
+LARGEST_MOMENTUM = 0.999999  # of a running mean: float32 has the nearest to 1 as 1, with which it stays as it is
 
 
 class Spec(BaseModel):
     """A frozen part of a spec: hashable, no unknown fields, no NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def name_or_object(names: Sequence[str], kind: str) -> Discriminator:
+    """Of a union whose members are tagged "name" and `kind`: any of the names, or an object of that type.
+
+    The error of any other name is told here, so that no path has a tag that is no field.
+    """
+
+    def tag(value: Any) -> str | None:
+        if isinstance(value, str):
+            return "name" if value in names else None
+        given = value.get("type", kind) if isinstance(value, dict) else getattr(value, "type", None)
+        return kind if given == kind else None
+
+    return Discriminator(
+        tag,
+        custom_error_type="name_or_object",
+        custom_error_message=f"Input should be {', '.join(map(repr, names))}, or an object whose type is {kind!r}",
+    )

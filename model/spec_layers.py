@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from model.spec_base import Spec
+from model.spec_base import LARGEST_MOMENTUM, Spec
 
 CLASSES = 10
 IMAGE_SIDE = 28
@@ -221,7 +221,11 @@ class BatchNormalization(LayerSpec):
         "batch_normalization", description="The kind of layer", examples=["batch_normalization"]
     )
     momentum: float = Field(
-        0.99, ge=0.0, lt=1.0, description="Share of the running mean and variance that a step keeps", examples=[0.9]
+        0.99,
+        ge=0.0,
+        le=LARGEST_MOMENTUM,
+        description="Share of the running mean and variance that a step keeps",
+        examples=[0.9],
     )
     epsilon: float = Field(1e-3, ge=1e-12, le=1.0, description="Keeps the divisor above zero", examples=[1e-3])
 

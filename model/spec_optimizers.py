@@ -5,15 +5,15 @@ The formulas are in `model.optimizers`; all are Keras' own, so that the same num
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
-from model.spec_base import Spec
+from model.spec_base import LARGEST_MOMENTUM, Spec
 
 MAX_RATE = 10.0
 MAX_STEPS = 60_000_000  # every training image a mini-batch of its own, for as many epochs as a run may have
 
 Rate = Annotated[float, Field(gt=0.0, le=MAX_RATE)]
-Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+Decay = Annotated[float, Field(ge=0.0, le=LARGEST_MOMENTUM)]
 WarmupSteps = Annotated[
     int,
     Field(
@@ -99,10 +99,10 @@ class OneCycle(Spec):
 
 def _kind(rate: Any) -> str | None:
     """Which member of LearningRate is meant, so that an error names only that one's fields."""
-    if isinstance(rate, dict):
-        kind = rate.get("type")
-        return kind if isinstance(kind, str) else None
-    return getattr(rate, "type", "number")
+    if isinstance(rate, int | float):
+        return "number" if 0 < rate <= MAX_RATE else None
+    kind = rate.get("type") if isinstance(rate, dict) else getattr(rate, "type", None)
+    return kind if isinstance(kind, str) else None
 
 
 LearningRate = Annotated[
@@ -115,8 +115,8 @@ LearningRate = Annotated[
     Discriminator(
         _kind,
         custom_error_type="learning_rate_type",
-        custom_error_message="Input should be a number, or a schedule whose type is 'constant', 'step_decay', "
-        "'exponential_decay', 'cosine_decay' or 'one_cycle'",
+        custom_error_message=f"Input should be a number above 0, at most {MAX_RATE:g}, or a schedule whose type is "
+        "'constant', 'step_decay', 'exponential_decay', 'cosine_decay' or 'one_cycle'",
     ),
 ]
 
@@ -242,6 +242,14 @@ class Lion(OptimizerSpec):
     beta_2: Decay = Field(0.99, description="Decay of the gradient's mean", examples=[0.99])
 
 
-Optimizer = Annotated[
+OptimizerName = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamax", "nadam", "adamw", "lion"]
+_ByType = Annotated[
     Sgd | RmsProp | Adagrad | Adadelta | Adam | Adamax | Nadam | AdamW | Lion, Field(discriminator="type")
+]
+Optimizer = Annotated[
+    _ByType,
+    BeforeValidator(
+        lambda given: {"type": given} if isinstance(given, str) else given,  # as Keras' compile() takes it
+        json_schema_input_type=OptimizerName | _ByType,
+    ),
 ]

@@ -19,7 +19,7 @@ from tests.processes import SOON_SECONDS, Service, serving, wait_for
 
 SEVEN = encoded(draw(7))
 NOISE = np.random.default_rng(0).bytes(10_000_000)
-RATE = ("body", "optimizer", "adam", "learning_rate", "number")
+RATE = ("body", "optimizer", "adam", "learning_rate")
 
 
 @pytest.fixture(autouse=True)

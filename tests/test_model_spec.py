@@ -1,9 +1,9 @@
 """A spec accepts what can be trained and refuses the rest by field, layer and reason."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from app.registry import ENOUGH_VALIDATION_IMAGES
 from model.confidence import ENOUGH_HELD_OUT
@@ -12,6 +12,7 @@ from model.network import parameter_count
 from model.presets import PRESETS, TrainRequest
 from model.spec import CategoricalCrossentropy, TrainSpec
 from model.spec_layers import layer_shapes
+from model.spec_optimizers import Optimizer, OptimizerName, Sgd
 
 FLATTEN = {"type": "flatten"}
 DROPOUT = {"type": "dropout", "rate": 0.5}
@@ -83,7 +84,9 @@ def test_what_is_served_holds_out_enough_to_fit_a_temperature_and_to_be_judged_b
         ("dataset", "cifar10", "'mnist'"),
         ("loss", "huber", "'mean_squared_error'"),
         ("loss", 3, "'mean_squared_error'"),
-        ("loss", {"type": "hinge"}, "'categorical_crossentropy'"),
+        ("loss", {"type": "hinge"}, "'poisson', or an object whose type is 'categorical_crossentropy'"),
+        ("metrics", [{"type": "accuracy"}], "'per_class_accuracy', or an object whose type is 'top_k_categorical"),
+        ("optimizer", "newton", "'adam'"),
         ("loss", {"type": "categorical_crossentropy", "label_smoothing": 1.0}, "less than 1"),
         ("metrics", ["accuracy", "accuracy"], "accuracy is given more than once"),
         ("optimizer", {"type": "newton"}, "'adam'"),
@@ -103,7 +106,7 @@ def test_what_is_served_holds_out_enough_to_fit_a_temperature_and_to_be_judged_b
         ("early_stopping", {"monitor": "speed"}, "'validation_loss'"),
         ("reduce_lr_on_plateau", {"monitor": "loss", "factor": 1}, "less than 1"),
         ("reduce_lr_on_plateau", {"monitor": "validation_accuracy"}, "needs validation_split above 0"),
-        ("ema_momentum", 1, "less than 1"),
+        *(("ema_momentum", number, "less than or equal to 0.999999") for number in (1, 0.99999999)),  # 1 in float32
         ("compute_dtype", "float16", "'bfloat16'"),
     ],
 )
@@ -116,7 +119,7 @@ def test_a_value_out_of_bounds_is_refused_by_its_field(field: str, value: Any, s
 @pytest.mark.parametrize(
     ("layer", "path", "says"),
     [
-        ({"type": "batch_normalization", "momentum": 1}, "batch_normalization.momentum", "less than 1"),
+        ({"type": "batch_normalization", "momentum": 1}, "batch_normalization.momentum", "equal to 0.999999"),
         ({"type": "batch_normalization", "epsilon": 0}, "batch_normalization.epsilon", "greater than or equal to"),
         ({"type": "dense", "units": 9, "kernel_regularizer": {}}, "dense.kernel_regularizer", "give l1 or l2 above 0"),
         (
@@ -145,11 +148,11 @@ def test_a_plateau_needs_a_learning_rate_that_is_a_number() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "path", "says"),
     [
-        ({"type": "sgd", "momentum": 1.0}, "sgd.momentum", "less than 1"),
+        ({"type": "sgd", "momentum": 1.0}, "sgd.momentum", "less than or equal to 0.999999"),
         ({"type": "rmsprop", "rho": -0.1}, "rmsprop.rho", "greater than or equal to 0"),
         ({"type": "adagrad", "initial_accumulator_value": -1}, "adagrad.initial_accumulator_value", "or equal to 0"),
         ({"type": "adadelta", "epsilon": 0}, "adadelta.epsilon", "greater than or equal to"),
-        ({"type": "adamax", "beta_2": 1}, "adamax.beta_2", "less than 1"),
+        ({"type": "adamax", "beta_2": 1 - 1e-8}, "adamax.beta_2", "less than or equal to 0.999999"),
         ({"type": "adamw", "weight_decay": 2}, "adamw.weight_decay", "less than or equal to 1"),
         ({"type": "adamw", "weight_decay": None}, "adamw.weight_decay", "valid number"),
         ({"type": "lion", "epsilon": 1e-7}, "lion.epsilon", "Extra inputs are not permitted"),
@@ -169,9 +172,9 @@ def test_an_optimizers_field_out_of_bounds_is_refused_by_its_path(
 @pytest.mark.parametrize(
     ("schedule", "path", "says"),
     [
-        ({"type": "polynomial"}, "", "a number, or a schedule whose type is 'constant', 'step_decay'"),
-        ({"initial_learning_rate": 0.1}, "", "a number, or a schedule whose type is"),
-        ("fast", "number", "valid number"),
+        ({"type": "polynomial"}, "", "or a schedule whose type is 'constant', 'step_decay'"),
+        ({"initial_learning_rate": 0.1}, "", "a number above 0, at most 10, or a schedule whose type is"),
+        ("fast", "", "a number above 0, at most 10, or a schedule"),
         ({"type": "constant", "learning_rate": 0}, "constant.learning_rate", "greater than 0"),
         ({"type": "step_decay", "initial_learning_rate": 0.1, "drop": 1}, "step_decay.drop", "less than 1"),
         (
@@ -206,6 +209,23 @@ def test_label_smoothing_is_a_member_of_the_losss_object() -> None:
     spec = TrainSpec.model_validate({"loss": {"type": "categorical_crossentropy", "label_smoothing": 0.1}})
     assert spec.loss == CategoricalCrossentropy(label_smoothing=0.1)
     assert TrainSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_an_optimizer_may_be_named_alone_as_in_keras() -> None:
+    assert TrainSpec.model_validate({"optimizer": "sgd"}) == TrainSpec(optimizer=Sgd())
+    name, by_type = TypeAdapter[Optimizer](Optimizer).json_schema()["anyOf"]
+    assert name["enum"] == [*get_args(OptimizerName)]
+    assert set(name["enum"]) == set(by_type["discriminator"]["mapping"])
+
+
+def test_a_path_has_fields_and_types_alone() -> None:
+    for fields, path in [
+        ({"loss": "huber"}, ("loss",)),
+        ({"loss": {"label_smoothing": 1}}, ("loss", "categorical_crossentropy", "label_smoothing")),
+        ({"metrics": ["f1"]}, ("metrics", 0)),
+        ({"optimizer": {"type": "sgd", "learning_rate": 11}}, ("optimizer", "sgd", "learning_rate")),
+    ]:
+        assert refusal(**fields)[0] == path
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 11.0, float("inf"), float("nan")])
