@@ -9,7 +9,15 @@ from jax import Array
 
 from model.layers import ACTIVATIONS, STATISTICS, Batch, Parameters, layer_functions
 from model.spec import TrainSpec, loss_name
-from model.spec_layers import ActivationLayer, BatchNormalization, Conv2D, Dense, Layer, final_activation, layer_shapes
+from model.spec_layers import (
+    ActivationLayer,
+    BatchNormalization,
+    Dense,
+    KernelLayer,
+    Layer,
+    final_activation,
+    layer_shapes,
+)
 
 NetworkParameters = list[Parameters]
 
@@ -90,7 +98,7 @@ def penalty(parameters: NetworkParameters, *, network: tuple[Layer, ...]) -> Arr
     """What the layers' regularisers add to the loss: Σ l1 · |w| + l2 · w² over their kernels."""
     total = jnp.float32(0.0)
     for layer, layer_parameters in zip(network, parameters, strict=True):
-        if isinstance(layer, Dense | Conv2D) and (regularizer := layer.kernel_regularizer):
+        if isinstance(layer, KernelLayer) and (regularizer := layer.kernel_regularizer):
             kernel = layer_parameters["kernel"]
             total += regularizer.l1 * jnp.sum(jnp.abs(kernel)) + regularizer.l2 * jnp.sum(jnp.square(kernel))
     return total
@@ -100,14 +108,17 @@ def constrain(parameters: NetworkParameters, *, network: tuple[Layer, ...]) -> N
     """The parameters as the layers' constraints allow them."""
     return [
         {**layer_parameters, "kernel": _bounded(layer_parameters["kernel"], layer.kernel_constraint.max_value)}
-        if isinstance(layer, Dense | Conv2D) and layer.kernel_constraint
+        if isinstance(layer, KernelLayer) and layer.kernel_constraint
         else layer_parameters
         for layer, layer_parameters in zip(network, parameters, strict=True)
     ]
 
 
 def _bounded(kernel: Array, max_value: float) -> Array:
-    """Scales each unit's weights, all but the last axis, to at most that L2 norm: Keras' `MaxNorm`."""
+    """Scales each unit's weights, all but the last axis, to at most that L2 norm.
+
+    Keras' `MaxNorm` with axis 0 for a dense kernel, (0, 1, 2) for a convolution's.
+    """
     norms = jnp.sqrt(jnp.sum(jnp.square(kernel), axis=tuple(range(kernel.ndim - 1)), keepdims=True))
     return kernel * (jnp.minimum(norms, max_value) / (1e-7 + norms))
 

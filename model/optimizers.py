@@ -197,19 +197,22 @@ def _power(base: float, exponent: Array) -> Array:
     return jnp.power(jnp.float32(base), exponent.astype(jnp.float32))
 
 
-def rates_at(optimizer: Optimizer, steps: NDArray[np.integer], *, of: int, epochs: int = 1) -> NDArray[np.float64]:
+def rates_at(
+    optimizer: Optimizer, steps: NDArray[np.integer], *, total_steps: int, epochs: int = 1
+) -> NDArray[np.float64]:
     """[L]: the learning rates of these steps, counted from 0, of a run of so many steps and epochs.
 
     A warm-up goes in a line from 0; the schedule takes the steps behind it.
     """
     schedule = optimizer.learning_rate
     if isinstance(schedule, OneCycle):
-        return _one_cycle(schedule, steps, of)
+        return _one_cycle(schedule, steps, total_steps)
     if not isinstance(schedule, _Warmed):
         return np.full(steps.shape, schedule, np.float64)
-    warmup = min(schedule.warmup_steps, of)
+    warmup = min(schedule.warmup_steps, total_steps)
     rise = steps / max(schedule.warmup_steps, 1)
-    shares = _shares(schedule, np.maximum(steps - warmup, 0), of - warmup, of / epochs)
+    since_warmup = np.maximum(steps - warmup, 0)
+    shares = _shares(schedule, since_warmup, total_steps - warmup, total_steps / epochs)
     return _first_rate(schedule) * np.where(steps < warmup, rise, shares)
 
 
@@ -220,18 +223,20 @@ def _first_rate(schedule: _Warmed) -> float:
     return schedule.learning_rate if isinstance(schedule, Constant) else schedule.initial_learning_rate
 
 
-def _shares(schedule: _Warmed, step: NDArray[np.integer], steps: int, epoch_steps: float) -> NDArray[np.float64]:
-    """[L]: each step's learning rate as a share of the first; step, of steps: counted from the end of the warm-up."""
+def _shares(
+    schedule: _Warmed, since_warmup: NDArray[np.integer], decay_steps: int, epoch_steps: float
+) -> NDArray[np.float64]:
+    """[L]: each step's learning rate as a share of the first. decay_steps: from the end of the warm-up to the run's."""
     match schedule:
         case StepDecay():
-            return schedule.drop ** np.floor(step / (epoch_steps * schedule.epochs_drop))
+            return schedule.drop ** np.floor(since_warmup / (epoch_steps * schedule.epochs_drop))
         case ExponentialDecay():
-            decays = step / (schedule.decay_steps or max(steps, 1))
+            decays = since_warmup / (schedule.decay_steps or max(decay_steps, 1))
             return schedule.decay_rate ** (np.floor(decays) if schedule.staircase else decays)
         case CosineDecay():
-            return schedule.alpha + (1.0 - schedule.alpha) * _cosine(step / max(steps, 1))
+            return schedule.alpha + (1.0 - schedule.alpha) * _cosine(since_warmup / max(decay_steps, 1))
         case Constant():
-            return np.ones(step.shape)
+            return np.ones(since_warmup.shape)
 
 
 def _cosine(progress: NDArray[Any]) -> NDArray[np.float64]:

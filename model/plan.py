@@ -36,12 +36,12 @@ def plan_epoch(spec: TrainSpec, examples: int, *, backend: str) -> Plan:
     if steps <= 1.5 * wanted:
         return Plan(steps, steps)
 
-    def compilations(length: int) -> tuple[bool, bool]:
-        leaves_a_rest = steps % length > 0
-        return leaves_a_rest, length not in _COMMON_LENGTHS
+    def cost(length: int) -> tuple[bool, bool, int]:
+        """A rest is a second length to compile, and few lengths are compiled already; of equals, the longest."""
+        return steps % length > 0, length not in _COMMON_LENGTHS, -length
 
     near = [length for length in range(1, steps) if wanted / 1.5 <= length <= 1.5 * wanted]
-    return Plan(steps, min(near, key=lambda length: (*compilations(length), -length)))
+    return Plan(steps, min(near, key=cost))
 
 
 # Four from each power of two to the next, so that other runs find them compiled.

@@ -42,6 +42,10 @@ class ReduceLrOnPlateau(_Monitoring):
         1e-4, ge=0.0, le=100.0, description="Least change that counts as an improvement", examples=[1e-4]
     )
     cooldown: int = Field(
-        0, ge=0, le=1_000, description="Epochs after a lowering of which only the last is counted", examples=[2]
+        0,
+        ge=0,
+        le=1_000,
+        description="Epochs after a lowering before the wait begins again (as in Keras, the last of them counts)",
+        examples=[2],
     )
     min_lr: float = Field(0.0, ge=0.0, le=10.0, description="The learning rate never falls below it", examples=[1e-5])

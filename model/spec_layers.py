@@ -71,7 +71,7 @@ class MaxNorm(Spec):
     )
 
 
-class _Kernel(LayerSpec):
+class KernelLayer(LayerSpec):
     """A layer that multiplies by a kernel, adds a bias that starts at zero, and applies a function."""
 
     activation: Activation = Field("linear", description="Applied to each output", examples=["relu"])
@@ -95,7 +95,7 @@ class Flatten(LayerSpec):
         return (math.prod(input_shape),)
 
 
-class Dense(_Kernel):
+class Dense(KernelLayer):
     """activation(x · kernel + bias); the bias starts at zero."""
 
     type: Literal["dense"] = Field("dense", description="The kind of layer", examples=["dense"])
@@ -136,7 +136,7 @@ class _Window(LayerSpec):
         return tuple((size - side) // stride + 1 for size in input_shape[:2])
 
 
-class Conv2D(_Window, _Kernel):
+class Conv2D(_Window, KernelLayer):
     """activation(convolution of the image with the kernel + bias), channels last; the bias starts at zero."""
 
     type: Literal["conv2d"] = Field("conv2d", description="The kind of layer", examples=["conv2d"])

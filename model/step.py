@@ -52,7 +52,10 @@ class StepConfig(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """A mini-batch. images: [B, 28, 28] uint8; labels: [B] uint8; mask: [B] bool, which count, as at least one does."""
+    """A mini-batch. images: [B, 28, 28] uint8; labels: [B] uint8.
+
+    mask: [B] bool, true for the examples that count (at least one).
+    """
 
     images: Array
     labels: Array
@@ -60,7 +63,10 @@ class Examples(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a step leaves for the reports. loss: [], the sum of its examples'; logits: [B, C]. A chunk's: L ahead."""
+    """What a step leaves for the reports. loss: [], the sum of its examples'; logits: [B, C].
+
+    For a chunk, each has a leading axis L.
+    """
 
     loss: Array
     logits: Array

@@ -25,11 +25,11 @@ def fit(
 ) -> Iterator[Report]:
     """Trains the spec's network; yields a StepReport every chunk, an EpochReport every epoch, at last a FitResult.
 
-    dataset: the training images; the spec's validation split is held out of them. Every checkpoint_seconds, or as much
-    more seldom as keeps their cost to CHECKPOINT_SHARE, a Checkpoint comes between; `resume.from_bytes` makes of it
-    the `saved` with which another fit goes on to the same bits. Closing the generator stops the training after the
-    chunk in flight; so does setting `stop`, with a last Checkpoint and no result. The same spec on the same `hardware`
-    gives the same bits, on a GPU if `configure_jax` was called.
+    dataset: the training images; the spec's validation split is held out of them. A Checkpoint comes every
+    checkpoint_seconds, or less often where more would cost over CHECKPOINT_SHARE of the time; `resume.from_bytes` makes
+    of it the `saved` with which another fit goes on to the same bits. Closing the generator stops the training after
+    the chunk in flight; so does setting `stop`, with a last Checkpoint and no result. The same spec on the same
+    `hardware` gives the same bits, on a GPU if `configure_jax` was called.
     Raises DivergedError when the loss is no longer finite, and NotEnoughMemoryError, before the first step if it can.
     """
     with advised_on_memory(spec):

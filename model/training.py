@@ -109,7 +109,7 @@ class Training:
         if (lowered := self.journal.lowered_rate) is not None:
             return np.full(steps.shape, lowered, np.float64)
         epochs = self.spec.epochs
-        return rates_at(self.spec.optimizer, steps, of=self.plan.steps * epochs, epochs=epochs)
+        return rates_at(self.spec.optimizer, steps, total_steps=self.plan.steps * epochs, epochs=epochs)
 
     def _steps_before(self) -> int:
         """Steps of the run before the journal's epoch."""

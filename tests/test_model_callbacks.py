@@ -198,8 +198,8 @@ def test_what_diverges_unseen_in_an_epochs_last_step_is_told_with_its_place(
 def test_what_diverges_unseen_in_the_very_last_step_leaves_what_was_good_before(
     images: Dataset, mnist: Mnist, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def rates(optimizer: Optimizer, at: np.ndarray, *, of: int, **named: Any) -> np.ndarray:
-        return np.where(at < of - 1, 1e-3, 1e30)
+    def rates(optimizer: Optimizer, at: np.ndarray, *, total_steps: int, **named: Any) -> np.ndarray:
+        return np.where(at < total_steps - 1, 1e-3, 1e30)
 
     monkeypatch.setattr("model.training.rates_at", rates)
     network = [FLATTEN, *[{"type": "dense", "units": 64}] * 4, {"type": "dense", "units": 10}]

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 from typing import get_args
 
 import jax
@@ -170,7 +171,7 @@ def test_a_losss_gradient_equals_its_finite_differences(loss: LossName) -> None:
 
 
 def all_rates(optimizer: Optimizer, steps: int, epochs: int = 1) -> np.ndarray:
-    return rates_at(optimizer, np.arange(steps), of=steps, epochs=epochs)
+    return rates_at(optimizer, np.arange(steps), total_steps=steps, epochs=epochs)
 
 
 def steps(optimizer: Optimizer, gradients: list[float]) -> list[float]:
@@ -231,7 +232,8 @@ def test_a_runs_rates_are_the_same_piece_by_piece() -> None:
         OneCycle(max_learning_rate=0.4),
     ):
         optimizer = Sgd(learning_rate=schedule)
-        pieces = [rates_at(optimizer, piece, of=1000, epochs=9) for piece in np.array_split(np.arange(1000), 77)]
+        of_piece = partial(rates_at, optimizer, total_steps=1000, epochs=9)
+        pieces = [of_piece(piece) for piece in np.array_split(np.arange(1000), 77)]
         np.testing.assert_array_equal(np.concatenate(pieces), all_rates(optimizer, 1000, epochs=9))
 
 

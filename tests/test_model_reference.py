@@ -78,7 +78,7 @@ def arrays(tree: dict[str, Any]) -> dict[str, jax.Array]:
 @pytest.mark.parametrize("case", SCHEDULES, ids=lambda case: said(case["schedule"]))
 def test_a_schedule_equals_keras_or_pytorch(case: dict[str, Any]) -> None:
     optimizer = Sgd.model_validate({"learning_rate": case["schedule"]})
-    rates = rates_at(optimizer, np.arange(case["steps"]), of=case["steps"], epochs=case["epochs"])
+    rates = rates_at(optimizer, np.arange(case["steps"]), total_steps=case["steps"], epochs=case["epochs"])
     np.testing.assert_allclose(rates, case["rates"], rtol=1e-5, atol=1e-8)
 
 
