@@ -22,7 +22,7 @@ from app.crashes import PeakMemory, describe_crash
 from app.database import UNAVAILABLE, Database, persisting, retrying
 from app.heartbeats import Heartbeats
 from app.lifeline import STOPPED, SUPERSEDED, end_with_parent
-from app.run_queue import prepare
+from app.run_queue import MAX_ATTEMPTS, prepare
 from app.schemas import RunEnd, RunState, WorkerInfo
 from app.settings import Settings
 from app.slots import Slot, claim_slot
@@ -84,6 +84,7 @@ class Worker:
         self._abandoned: asyncio.subprocess.Process | None = None
         self._stopping = threading.Event()
         self._has_end = False  # of what is being trained; it may not be written down yet
+        self._endings = 0  # by others, of trainers of this run
 
     async def train(self, run: str, spec: dict[str, Any], recorder: claims.Recorder) -> RunEnd:
         """Trains until the run has an end.
@@ -92,7 +93,7 @@ class Worker:
         as long as the run is this worker's.
         """
         async with self._turn:
-            self._has_end = False
+            self._has_end, self._endings = False, 0
             while True:
                 await recorder.save()  # raises if the run is another worker's
                 if end := await self._attempt(run, spec, recorder):
@@ -139,9 +140,15 @@ class Worker:
         status = await trainer.wait()
         if self._stopping.is_set():
             await asyncio.Event().wait()  # the run is the next worker's, and this process is about to end
-        if status in (SUPERSEDED, STOPPED, -signal.SIGTERM) or trainer is self._abandoned:
+        if status == SUPERSEDED or trainer is self._abandoned:
             return None
-        end = RunEnd(state=RunState.FAILED, error=describe_crash(status, memory.bytes))
+        error = describe_crash(status, memory.bytes)
+        if status in (STOPPED, -signal.SIGTERM):  # by an operator, say, or for want of memory on the machine
+            self._endings += 1
+            if self._endings < MAX_ATTEMPTS:
+                return None
+            error = f"something other than this service ended its training process, by SIGTERM, {MAX_ATTEMPTS} times"
+        end = RunEnd(state=RunState.FAILED, error=error)
         _log.error("%s", end.error)
         return end
 

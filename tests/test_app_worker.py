@@ -48,13 +48,15 @@ def test_a_training_that_gets_no_more_memory_fails_with_the_numbers_and_its_work
 
 
 @pytest.mark.parametrize(
-    ("script", "error"),
+    ("script", "ends"),
     [
-        ('printf \'{"kind": "pro\'; kill -KILL $$', "ended by signal SIGKILL"),  # in the middle of a message
-        ("kill -TERM $$", None),  # told to stop, say with all of a service's processes: the run begins again
+        # in the middle of a message
+        ('printf \'{"kind": "pro\'; kill -KILL $$', ["ended by signal SIGKILL"]),
+        # told to stop, say with all of a service's processes: the run begins again, but not without end
+        ("kill -TERM $$", [None, None, None, None, "ended its training process, by SIGTERM, 5 times"]),
     ],
 )
-def test_a_signal_that_ends_a_trainer(checkpoints: Checkpoints, script: str, error: str | None) -> None:
+def test_a_signal_that_ends_a_trainer(checkpoints: Checkpoints, script: str, ends: list[str | None]) -> None:
     worker = Worker(checkpoints, Slot(0, "host/0", Device(CPU, {}), sys.stdin))
     place = WorkerInfo(host="host", slot=0, device=CPU)
 
@@ -63,8 +65,9 @@ def test_a_signal_that_ends_a_trainer(checkpoints: Checkpoints, script: str, err
         trainer = await asyncio.create_subprocess_exec("sh", "-c", f"read spec; {script}", **pipes)
         return await worker._supervise(trainer, {}, Recorder(place, empty_snapshot()))
 
-    end = asyncio.run(supervised())
-    assert end is None if error is None else end is not None and error in str(end.error)
+    for error in ends:
+        end = asyncio.run(supervised())
+        assert end is None if error is None else end is not None and error in str(end.error)
 
 
 def test_the_events_of_a_run_that_ended_long_ago_are_pruned_and_its_history_stays(
