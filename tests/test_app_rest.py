@@ -189,6 +189,13 @@ def test_a_prediction_has_these_fields_and_no_others(rest: TestClient, models: l
     assert "4 images; at most 3" in problem(many, 422, "body", "images")
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
+def test_a_monitor_may_ask_for_the_head_alone(rest: TestClient, path: str) -> None:
+    answer = rest.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == rest.get(path).headers["content-length"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
