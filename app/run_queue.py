@@ -5,12 +5,15 @@ does without JAX, which is its trainer's.
 """
 
 import json
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import sqlalchemy as sa
 from dbos import DBOS
 
 from app.database import prepare_file, queue_url
+
+if TYPE_CHECKING:
+    from dbos._sys_db import SystemDatabase
 
 QUEUE = "training"
 WORKFLOW = "train"
@@ -58,8 +61,8 @@ def add_event(snapshot: Snapshot, kind: str, data: dict[str, Any]) -> None:
         snapshot["history"] = sorted([*others, data], key=lambda epoch: epoch["epoch"])
 
 
-def read_snapshots(queue: Any, runs: list[str]) -> dict[str, Snapshot]:
-    """What each run's events add up to, by run. queue: DBOS' system database, where all of a run is JSON."""
+def read_snapshots(queue: "SystemDatabase", runs: list[str]) -> dict[str, Snapshot]:
+    """What each run's events add up to, by run."""
     events = queue.tables.workflow_events
     query = sa.select(events.c.workflow_uuid, events.c.value)
     with queue.engine.connect() as connection:

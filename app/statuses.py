@@ -2,7 +2,7 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from dbos import WorkflowStatus
@@ -11,6 +11,9 @@ from app.run_queue import MAX_ATTEMPTS, STREAM, UNENDED, WORKFLOW, Snapshot
 from app.scheduling import Place, in_order
 from app.schemas import RunEnd, RunState
 from model.spec import TrainSpec
+
+if TYPE_CHECKING:
+    from dbos._sys_db import SystemDatabase
 
 NOBODY = "inkling"  # whose runs the service's own are
 ACTIVE = {RunState.QUEUED, RunState.RUNNING}
@@ -42,8 +45,8 @@ class Outlook(NamedTuple):
     waits: dict[str, float]  # empty without a worker
 
 
-def read_line(queue: Any) -> Line:
-    """queue: DBOS' system database, whose own listings build all of each run."""
+def read_line(queue: "SystemDatabase") -> Line:
+    """DBOS' own listings build all of each run."""
     statuses = queue.tables.workflow_status
     columns = ("status", "workflow_uuid", "authenticated_user", "priority", "created_at", "attributes")
     query = sa.select(*(statuses.c[name] for name in columns))
@@ -56,10 +59,10 @@ def read_line(queue: Any) -> Line:
     return Line(in_order(line.waiting), line.running)
 
 
-def read_events(queue: Any, run: str, offset: int) -> tuple[RunState | None, list[Any]]:
-    """The run's state, and of its stream the next events from an offset on. queue: as above."""
+def read_events(queue: "SystemDatabase", run: str, offset: int) -> tuple[RunState | None, list[Any]]:
+    """The run's state, and of its stream the next events from an offset on."""
     status, values = queue.read_stream_values(run, STREAM, offset, EVENTS_AT_ONCE)
-    return _STATES.get(status), [json.loads(value) for value, _ in values]
+    return _STATES.get(status or ""), [json.loads(str(value)) for value, _ in values]  # none of them is null
 
 
 def state_of(status: WorkflowStatus) -> RunState:
@@ -104,8 +107,8 @@ def _time(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def count_by_state(queue: Any) -> dict[str, int]:
-    """How many runs there are in each state. queue: as above."""
+def count_by_state(queue: "SystemDatabase") -> dict[str, int]:
+    """How many runs there are in each state."""
     statuses, ends = queue.tables.workflow_status, queue.tables.workflow_output
     output = sa.func.coalesce(ends.c.output, statuses.c.output)  # an older DBOS kept it in the latter
     failed = sa.func.coalesce(output.contains('"state":"failed"'), sa.false())  # a failure that the training reported

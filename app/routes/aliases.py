@@ -45,7 +45,10 @@ async def choose_default(choice: DefaultModel, registry: RegistryDep, predictor:
 
 @router.put("/models/candidate", dependencies=[KEYED], max_body_size=MAX_CHOICE_BYTES, responses=describe(404, 409))
 async def choose_candidate(choice: CandidateChoice, registry: RegistryDep, predictor: PredictorDep) -> CandidateInfo:
-    """Tries a model beside the default: on a share of the predictions, or in its shadow. It ends as the default."""
+    """Tries a model beside the default: on a share of the predictions, or in its shadow.
+
+    The trial ends when the candidate becomes the default.
+    """
     if choice.model is not None:
         await predictor.model(choice.model)  # one that cannot be loaded never becomes the candidate
 
