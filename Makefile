@@ -1,12 +1,14 @@
-# make serve | test | torture | lint | lock. Everything is set up in .venv/ from locks/; DEVICE=cuda12 or cuda13 adds a GPU.
+# make serve | install | test | torture | lint | lock. Everything is set up in .venv/ from locks/; DEVICE=cuda12 or cuda13 adds a GPU.
 PYTHON ?= python3
 DEVICE ?= cpu
 BIN := .venv/bin
 
-.PHONY: serve test torture lint lock clean
+.PHONY: serve install test torture lint lock clean
 
 serve: .venv/$(DEVICE)
 	$(BIN)/inkling serve
+
+install: .venv/$(DEVICE)
 
 test: .venv/dev
 	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder  # tests/conftest.py has the order

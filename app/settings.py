@@ -34,7 +34,9 @@ class Settings(BaseSettings):
     priority_users: Annotated[list[str], NoDecode] = Field(
         [], description="A JSON list of the user names whose runs may have high priority, and who may cancel any run"
     )
-    max_body_bytes: int = Field(8_000_000, ge=1_000, description="Size in bytes above which a request is answered 413")
+    max_body_bytes: int = Field(
+        8_000_000, ge=1_000, description="Size in bytes of a drawing's request above which it is answered 413"
+    )
     body_seconds: float = Field(
         60.0,
         gt=0.0,
