@@ -27,7 +27,7 @@ from app.warm_model import WarmModel
 from model.checkpoint import CheckpointError
 from model.segmentation import Segment
 
-WARM_MODELS = 8
+WARM_BYTES = 512_000_000  # of models that were asked for by name
 PREPARED_TOGETHER = 8  # drawings; more would make the first of them wait for the last
 
 _log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Predictor:
         if model is None and (trial := self._trial):  # looked at once: a refresh, in a thread, may end it
             answers = await self._answer_in_trial(*trial, images, deadline)
         else:
-            answers = await (await self._served(model)).answer(images, deadline)
+            answers = await (await self._served(model, deadline)).answer(images, deadline)
         self._metrics.answered(map(max, answers.probabilities))
         return answers
 
@@ -206,14 +206,22 @@ class Predictor:
             raise NoModelError
         return self._default
 
-    async def _served(self, name: str | None) -> _Served:
-        """What is warm answers at once, whatever is being warmed meanwhile."""
+    async def _served(self, name: str | None, deadline: float | None = None) -> _Served:
+        """What is warm answers at once, whatever is being warmed meanwhile.
+
+        Raises DeadlineError where another is not warm by then; once that has begun, it is for who asks next.
+        """
         if name is None or name == DEFAULT:
             return self._served_default()
         model = (await asyncio.to_thread(self._registry.model, name)).id
         if warm := self._recall(model):
             return warm
-        return await asyncio.get_running_loop().run_in_executor(self._warmer, self._warm, model)
+        asked = time.monotonic()
+        warming = asyncio.get_running_loop().run_in_executor(self._warmer, self._warm, model)
+        try:
+            return await asyncio.wait_for(warming, None if deadline is None else deadline - asked)
+        except TimeoutError:
+            raise DeadlineError(time.monotonic() - asked) from None
 
     def _recall(self, model: str) -> _Served | None:
         for served in self._in_service():
@@ -228,9 +236,12 @@ class Predictor:
             if warm := self._recall(model):
                 return warm
             served = self._warm_models[model] = self._load(model)
-            while len(self._warm_models) > WARM_MODELS:
+            while len(self._warm_models) > 1 and self._warm_bytes() > WARM_BYTES:
                 self._warm_models.popitem(last=False)
             return served
+
+    def _warm_bytes(self) -> int:
+        return sum(served.model.size_bytes for served in self._warm_models.values())
 
     def _load(self, model: str) -> _Served:
         settings = self._settings

@@ -2,7 +2,8 @@
 
 import timeit
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,8 @@ from model.spec import TrainSpec
 
 TIMINGS = 3
 BATCH_SIZES = (1, 4, 8, 16, 32, 64, 256, 1024)  # a batch is padded to the next of them, so that few shapes are compiled
+NETWORKS = 64  # whose compiled code is kept for models to come
+CODE_BYTES = 8_000_000  # about what a network's takes
 
 
 class WarmModel:
@@ -27,9 +30,13 @@ class WarmModel:
         self.spec, parameters = from_bytes(safetensors)
         self.parameters = jax.tree.map(jnp.asarray, parameters)
         self._confidence = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), confidence_of(safetensors))
-        jitted = jax.jit(partial(_answer, spec=self.spec))
-        self._compiled = {size: self._compile(jitted, size) for size in _sizes(max_batch)}
-        self._seconds = {size: self._time(size) for size in self._compiled}
+        arrays, structure = jax.tree.flatten((self.parameters, self._confidence))
+        self.size_bytes = CODE_BYTES + sum(array.nbytes for array in arrays)  # others may share the code
+        shapes = tuple((array.shape, array.dtype) for array in arrays)
+        answering = TrainSpec(network=self.spec.network, loss=self.spec.loss)  # all that an answer depends on
+        self._programs = _programs(answering, structure, shapes, max_batch)
+        if not np.isfinite(self.answer([np.zeros((28, 28), np.uint8)])).all():
+            raise CheckpointError(f"model {self.id} answers with NaN")
 
     def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[list[float]]:
         """images: at most `max_batch`, each [28, 28] uint8, ink high.
@@ -39,26 +46,41 @@ class WarmModel:
         size = self._size(len(images))
         batch = np.zeros((size, 28, 28), np.uint8)
         batch[: len(images)] = images
-        answers = np.asarray(self._compiled[size](self.parameters, self._confidence, batch))  # [size, 11]
+        answers = np.asarray(self._programs[size].run(self.parameters, self._confidence, batch))  # [size, 11]
         return answers[: len(images)].tolist()
 
     def seconds(self, images: int) -> float:
-        """How long so many images took when the model was warmed."""
-        return self._seconds[self._size(images)]
+        """How long so many images took when the network was compiled."""
+        return self._programs[self._size(images)].seconds
 
     def _size(self, images: int) -> int:
-        return next(size for size in self._compiled if size >= images)
+        return next(size for size in self._programs if size >= images)
 
-    def _compile(self, jitted: jax.stages.Wrapped, size: int) -> jax.stages.Compiled:
-        images = jax.ShapeDtypeStruct((size, 28, 28), np.uint8)
-        return jitted.lower(self.parameters, self._confidence, images).compile()
 
-    def _time(self, size: int) -> float:
-        """The least of a few, since whatever else the machine did makes one take long."""
-        blank = [np.zeros((28, 28), np.uint8)] * size
-        if not np.isfinite(self.answer(blank)[0]).all():  # the first call also settles in
-            raise CheckpointError(f"model {self.id} answers with NaN")
-        return min(timeit.repeat(lambda: self.answer(blank), number=1, repeat=TIMINGS))
+class _Program(NamedTuple):
+    run: jax.stages.Compiled
+    seconds: float
+
+
+@lru_cache(NETWORKS)
+def _programs(
+    spec: TrainSpec, structure: Any, shapes: tuple[tuple[Any, Any], ...], max_batch: int
+) -> dict[int, _Program]:
+    """Those of every batch size, for all models of a network: what tells these apart is handed to them.
+
+    structure, shapes: of a model's parameters and confidence, as jax.tree has them.
+    """
+    jitted = jax.jit(partial(_answer, spec=spec))
+    like_a_model = jax.tree.unflatten(structure, [jnp.asarray(np.ones(*shape)) for shape in shapes])
+    return {size: _program(jitted, like_a_model, size) for size in _sizes(max_batch)}
+
+
+def _program(jitted: jax.stages.Wrapped, like_a_model: Any, size: int) -> _Program:
+    """Its time is the least of a few, since whatever else the machine did makes one take long."""
+    blank = np.zeros((size, 28, 28), np.uint8)
+    run = jitted.lower(*like_a_model, blank).compile()
+    _, *others = timeit.repeat(lambda: np.asarray(run(*like_a_model, blank)).tolist(), number=1, repeat=1 + TIMINGS)
+    return _Program(run, min(others))  # the first also settles in
 
 
 def _sizes(max_batch: int) -> list[int]:

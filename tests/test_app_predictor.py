@@ -1,6 +1,7 @@
 """The models that answer: the same alone and together, swapped without a gap, and tried beside each other."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 
 from app.database import Database
-from app.errors import BusyError, NoModelError, UnusableModelError
+from app.errors import BusyError, DeadlineError, NoModelError, UnusableModelError
 from app.metrics import Metrics
 from app.predictor import Predictor
 from app.registry import Registry
 from app.settings import Settings
+from app.warm_model import CODE_BYTES
 from model import network as net
 from model.data import Mnist
 from tests.drawings import draw
@@ -90,10 +92,31 @@ def test_a_warm_model_answers_while_another_is_warmed(registry: Registry, pictur
         assert pool.submit(predictor.candidate_counts).result(SOON_SECONDS) == (0, 0, 0)
 
 
+def test_whoever_waits_for_a_model_to_be_warm_is_told_when_the_time_is_up(
+    registry: Registry, pictures: list[np.ndarray]
+) -> None:
+    named, _ = publish(registry, "named", 0.8), publish(registry, "default", 0.9)
+    predictor = ready(registry)
+    with predictor._warming, pytest.raises(DeadlineError):
+        asyncio.run(predictor.answer(pictures[:1], named, time.monotonic() + 0.1))
+    assert asyncio.run(predictor.answer(pictures[:1], named)).model == named
+
+
+def test_a_network_is_compiled_once_for_all_its_models(
+    registry: Registry, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(registry, "default", 0.9)
+    other = publish(registry, "other", 0.8, parameters=net.init(jax.random.key(1), SPEC.network))
+    predictor = ready(registry)
+    monkeypatch.setattr("app.warm_model._program", None)  # to compile another fails
+    ours, others = (asyncio.run(predictor.answer(pictures[:9], model)) for model in ("default", other))
+    assert not np.allclose(ours.probabilities, others.probabilities)
+
+
 def test_of_many_models_those_that_were_asked_for_last_stay_warm(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.predictor.WARM_MODELS", 2)
+    monkeypatch.setattr("app.predictor.WARM_BYTES", 2.5 * CODE_BYTES)
     one, two, three, default = (publish(registry, f"run {accuracy}", accuracy) for accuracy in (0.1, 0.2, 0.3, 0.9))
     loaded, parameters = [], registry.parameters
     monkeypatch.setattr(registry, "parameters", lambda model: loaded.append(model) or parameters(model))
@@ -198,7 +221,7 @@ def test_a_request_that_names_its_model_takes_no_part_in_the_trial(
 def test_a_candidate_stays_warm_however_many_others_are_asked_for(
     registry: Registry, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.predictor.WARM_MODELS", 1)
+    monkeypatch.setattr("app.predictor.WARM_BYTES", 1.5 * CODE_BYTES)
     publish(registry, "default", 0.9)
     candidate, other = publish(registry, "candidate", 0.8), publish(registry, "other", 0.7)
     registry.try_beside_default(candidate, share=1.0)
