@@ -4,8 +4,8 @@ InklingError
 ├── UnauthorizedError 401
 ├── ForbiddenError 403
 ├── NotFoundError 404          RunNotFoundError, ModelNotFoundError, AliasNotFoundError
-├── ConflictError 409          RunEndedError, RunActiveError, KeyTakenError, ModelInUseError, CandidateError,
-│                              SupersededError, UnusableModelError
+├── ConflictError 409          RunEndedError, RunActiveError, KeyTakenError, UnreadableRunError, ModelInUseError,
+│                              CandidateError, SupersededError, UnusableModelError
 ├── InvalidInputError 422      one field of the request, named; ReservedAliasError
 │   ├── TooLargeError 413
 │   └── MediaTypeError 415
@@ -75,6 +75,11 @@ class KeyTakenError(ConflictError):
         super().__init__(
             f"this Idempotency-Key is that of run {run}, whose spec is another, or which was deleted; take a new key"
         )
+
+
+class UnreadableRunError(ConflictError):
+    def __init__(self, run: str, reason: str) -> None:
+        super().__init__(f"run {run} was queued by another version, with a spec that this one does not take: {reason}")
 
 
 class ModelInUseError(ConflictError):

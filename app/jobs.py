@@ -6,6 +6,7 @@ A run is a DBOS workflow with the run's id; everything crosses as JSON. `app.cla
 import asyncio
 import hashlib
 import itertools
+import logging
 import re
 import secrets
 import time
@@ -24,6 +25,7 @@ from app.errors import (
     RunEndedError,
     RunNotFoundError,
     TooManyRunsError,
+    UnreadableRunError,
 )
 from app.feeds import Feeds
 from app.heartbeats import Heartbeats
@@ -51,6 +53,7 @@ from app.statuses import (
     end_of,
     read_events,
     read_line,
+    spec_of,
     state_of,
     summary,
 )
@@ -61,9 +64,14 @@ from model.spec import TrainSpec
 OUTLOOK_SECONDS = 0.5  # that all who ask share one
 _RUN_ID = re.compile(r"[0-9a-z-]+")
 
+_log = logging.getLogger(__name__)
+
 
 class Jobs:
-    """What the API does with runs. Every method raises RunNotFoundError for an id that is no run's."""
+    """What the API does with runs. Every method raises RunNotFoundError for an id that is no run's.
+
+    Those that return a run raise UnreadableRunError for one of another version.
+    """
 
     def __init__(self, database: Database, registry: Registry, settings: Settings) -> None:
         prepare(settings.database)
@@ -75,6 +83,7 @@ class Jobs:
         self._database, self._registry, self._settings = database, registry, settings
         self._heartbeats, self._checkpoints = Heartbeats(database), Checkpoints(database)
         self._outlook = SharedReading(self._read_outlook, OUTLOOK_SECONDS)
+        self._unreadable: set[str] = set()  # each is logged once
         self.feeds = Feeds(self._read_stream)
 
     def close(self) -> None:
@@ -153,17 +162,27 @@ class Jobs:
         return Run(**summary(status, outlook, snapshot), history=snapshot["history"])
 
     async def runs(self, *, limit: int, offset: int) -> RunList:
-        """A page of runs, newest first."""
+        """A page of runs, newest first, without those that this version cannot read."""
         statuses = await self._client.list_workflows_async(
             name=WORKFLOW, sort_desc=True, limit=limit + 1, offset=offset
         )
-        page = sorted(statuses[:limit], key=_asked_at, reverse=True)
+        page = sorted(filter(self._is_readable, statuses[:limit]), key=_asked_at, reverse=True)
         outlook = await self._outlook_of(page)
         snapshots = await asyncio.to_thread(read_snapshots, self._queue, [status.workflow_id for status in page])
         return RunList(
             runs=[RunSummary(**summary(status, outlook, snapshots[status.workflow_id])) for status in page],
             next_offset=offset + limit if len(statuses) > limit else None,
         )
+
+    def _is_readable(self, status: WorkflowStatus) -> bool:
+        try:
+            spec_of(status)
+        except UnreadableRunError as error:
+            if status.workflow_id not in self._unreadable:
+                self._unreadable.add(status.workflow_id)
+                _log.warning("%s", error)
+            return False
+        return True
 
     async def cancel(self, run: str) -> Run:
         """Raises RunEndedError for a run that has ended, or has published its model and is about to."""

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from dbos import WorkflowStatus
+from pydantic import ValidationError
 
+from app.errors import UnreadableRunError
 from app.run_queue import MAX_ATTEMPTS, STREAM, UNENDED, WORKFLOW, Snapshot
 from app.scheduling import Place, in_order
-from app.schemas import RunEnd, RunState
+from app.schemas import RunEnd, RunState, message_of
 from model.spec import TrainSpec
 
 if TYPE_CHECKING:
@@ -80,10 +82,21 @@ def end_of(status: WorkflowStatus) -> RunEnd:
     return RunEnd(state=_STATES[status.status])
 
 
+def spec_of(status: WorkflowStatus) -> TrainSpec:
+    """Raises UnreadableRunError for what an older version has stored, where today's rules refuse it."""
+    assert status.input is not None, "enqueue gives every run one"
+    try:
+        return TrainSpec.model_validate(status.input["args"][0])
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {message_of(first)}"
+        raise UnreadableRunError(status.workflow_id, reason) from error
+
+
 def summary(status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot) -> dict[str, Any]:
-    """The fields of a RunSummary."""
-    assert status.input is not None and status.attributes is not None, "enqueue gives every run both"
-    spec = TrainSpec.model_validate(status.input["args"][0])
+    """The fields of a RunSummary. Raises UnreadableRunError."""
+    assert status.attributes is not None, "enqueue gives every run some"
+    spec = spec_of(status)
     run, end = status.workflow_id, end_of(status)
     waits = end.state == RunState.QUEUED
     return {

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from app.checkpoints import Checkpoints
 from app.database import Database
-from app.errors import KeyTakenError
+from app.errors import KeyTakenError, UnreadableRunError
 from app.heartbeats import Heartbeats
 from app.jobs import OUTLOOK_SECONDS, Jobs, run_id_of
 from app.registry import Registry
@@ -169,6 +169,24 @@ def test_a_cancelled_run_leaves_no_checkpoint(other: Jobs, checkpoints: Checkpoi
 
     asyncio.run(cancel())
     assert checkpoints.runs() == []
+
+
+def test_a_run_of_another_version_says_so_and_hides_no_other(
+    other: Jobs, queue: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def look() -> None:
+        old, new = [(await other.enqueue(SPEC)).id for _ in range(2)]
+        inputs = queue.tables.workflow_input
+        stored = json.dumps({"positionalArgs": [{"epochs": 0}], "namedArgs": {}})
+        with queue.engine.begin() as connection:
+            connection.execute(inputs.update().where(inputs.c.workflow_uuid == old).values(inputs=stored))
+        for _ in range(2):
+            assert [run.id for run in (await other.runs(limit=10, offset=0)).runs] == [new]
+        assert [record.getMessage().split()[1] for record in caplog.records] == [old]
+        with pytest.raises(UnreadableRunError, match=f"{old} .*: epochs: Input should be greater than or equal to 1"):
+            await other.run(old)
+
+    asyncio.run(look())
 
 
 def test_of_a_run_that_waits_nothing_is_read_until_it_starts(

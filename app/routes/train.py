@@ -96,7 +96,7 @@ async def list_runs(
     return await jobs.runs(limit=limit, offset=offset)
 
 
-@router.get("/{run}", responses=describe(404))
+@router.get("/{run}", responses=describe(404, 409))
 async def read_run(run: ExistingRun) -> Run:
     """One run with its history."""
     return run
@@ -118,7 +118,7 @@ _EVENTS = {"content": {"text/event-stream": {"itemSchema": _EVENT}}}
     "/{run}/events",
     status_code=HTTPStatus.OK,
     response_class=EventStream,
-    responses={200: _EVENTS, **describe(404)},
+    responses={200: _EVENTS, **describe(404, 409)},
 )
 async def watch_run(
     existing: ExistingRun,
