@@ -12,7 +12,8 @@ HEAD_SECONDS = 30.0
 class BoundedHeads(HttpToolsProtocol):
     """Closes a connection that says nothing, or not all of a head. How long it may rest between two is uvicorn's."""
 
-    _head_bytes = 0  # of the head that is awaited, but for those that came together with what was before it
+    _head: Any = None  # the scope of the head that is awaited
+    _head_bytes = 0  # of it, but for those that came together with what was before it
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -30,14 +31,17 @@ class BoundedHeads(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _follow_head(self, received: int) -> None:
+        if self.scope is self._head:
+            self._head_bytes += received
+        else:  # what was awaited has come
+            self._forget_head()
+            self._head = self.scope
         if self.cycle and self.cycle.scope is self.scope:
             self._forget_head()
+        elif self._head_bytes > HEAD_BYTES:
+            self.transport.close()
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
-        elif (received := self._head_bytes + received) > HEAD_BYTES:
-            self.transport.close()
-        else:
-            self._head_bytes = received
 
     def _forget_head(self) -> None:
         if self._head_timer:

@@ -96,3 +96,16 @@ def test_what_ends_a_large_body_may_be_followed_by_a_head_in_parts() -> None:
             assert await reader.readexactly(len(ANSWER)) == ANSWER
 
     asyncio.run(ask())
+
+
+def test_requests_that_are_cut_anywhere_count_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.heads.HEAD_BYTES", 2 * len(REQUEST))
+
+    async def ask() -> None:
+        async with connection() as (reader, writer):
+            writer.write(REQUEST[:9])
+            for _ in range(5):
+                writer.write(REQUEST[9:] + REQUEST[:9])
+                assert await reader.readexactly(len(ANSWER)) == ANSWER
+
+    asyncio.run(ask())
