@@ -614,8 +614,14 @@ def test_why_shows_the_ink_that_spoke_and_every_layer(page: Page) -> None:
         "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size"
     )
     assert colors > 10
-    why.locator(".why-layers summary").press("Enter")
+    layers, held = why.locator(".why-layers summary"), list[Route]()
+    page.route("**/predict?*", lambda route: held.append(route), times=1)
+    with page.expect_request("**/predict?*"):
+        layers.press("Enter")
+    layers.press("Enter")  # closed before its answer is there
+    held[0].continue_()
     expect(why.locator(".layer-images canvas")).to_have_count(3)
+    layers.press("Enter")
     expect(why.locator(".layer-images figure").last).to_contain_text("10 numbers")
 
     page.locator("#canvas").press("4")
