@@ -154,12 +154,13 @@ export class RunView {
     });
   }
 
-  /** A queued run sends no events of its place, and one whose events have ended may take a moment to say so. */
+  /** No event tells a queued run's place, or a running one's worker; and one whose events have ended may take a moment to
+   * say so. */
   #askAgain() {
     this.#poll.stop();
-    const state = this.#run?.state;
-    if (state === "queued") this.#poll.askIn(WAITING_MS);
-    else if (state === "running" && this.#hasEnded) this.#poll.askIn(ENDING_MS);
+    const { state, worker } = this.#run ?? {};
+    if (state === "running" && this.#hasEnded) this.#poll.askIn(ENDING_MS);
+    else if (state === "queued" || (state === "running" && !worker)) this.#poll.askIn(WAITING_MS);
   }
 
   async #refresh() {
