@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from model import network as net
 from model.augment import augment
 from model.data import Dataset, split
-from model.drawing import DIGIT_SIDE, FORM_CENTRE
 from model.evaluate import BATCH_SIZE, finite_logits
 from model.inference import LEAST_PROBABILITY, Confidence, DigitScale, Gaussians, digit_scores, signs
 from model.spec import TrainSpec
 from model.spec_augmentation import Augmentation
-from model.spec_layers import CLASSES, IMAGE_SIDE
+from model.spec_layers import CLASSES, DIGIT_CENTRE, DIGIT_SIDE, IMAGE_SIDE
 
 ENOUGH_HELD_OUT = 1_000  # images, to fit a temperature on
 IMAGES = 10_000  # that Gaussians and threshold are fitted on, plain and varied: more change little
@@ -147,7 +146,7 @@ def _rows(pictures: Array, *, digits: int) -> Array:
     step = round(DIGIT_SIDE / digits)
     rows = jnp.zeros((count, IMAGE_SIDE, IMAGE_SIDE))
     for index in range(digits):
-        top = FORM_CENTRE - side // 2
+        top = DIGIT_CENTRE - side // 2
         left = top + round((index - (digits - 1) / 2) * step)
         rows = rows.at[:, top : top + side, left : left + side].max(columns[index])
     return rows / jnp.maximum(jnp.max(rows, axis=(1, 2), keepdims=True), 1e-3)

@@ -15,10 +15,8 @@ from scipy import ndimage  # type: ignore[import-untyped]
 from model.decoding import BlankDrawingError, decode, gray_levels
 from model.ink import ink_of
 from model.paper import Levels
-from model.spec_layers import IMAGE_SIDE
+from model.spec_layers import DIGIT_CENTRE, DIGIT_SIDE, IMAGE_SIDE
 
-FORM_CENTRE = 14
-DIGIT_SIDE = 20
 FULL_INK = 255
 DUST = 0.3  # of the area that the pen covers where it touches down once
 FAINTEST_INK = 24  # a peak below this is the grain of paper or of JPEG
@@ -60,7 +58,7 @@ def has_network_form(ink: Levels) -> bool:
     if max(_inked_rows(ink), _inked_rows(ink.T)) > DIGIT_SIDE:
         return False
     total, y, x = _MOMENTS.dot(ink.ravel()).tolist()
-    return max(abs(FORM_CENTRE - y / total), abs(FORM_CENTRE - x / total)) <= 0.6  # 0.52 in MNIST, by whole pixels
+    return max(abs(DIGIT_CENTRE - y / total), abs(DIGIT_CENTRE - x / total)) <= 0.6  # 0.52 in MNIST, by whole pixels
 
 
 # Of a form's pixels: the sum, and those of pixels times rows and columns; all below 2**24, so exact in float32.
@@ -176,8 +174,8 @@ def _centred(digit: Levels) -> Levels:
     form = np.zeros((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
     height, width = digit.shape
     y, x = (_middle(digit.sum(axis=axis, dtype=np.int64)) for axis in (1, 0))
-    top = min(max(round(FORM_CENTRE - y), 0), IMAGE_SIDE - height)  # lopsided ink stays whole
-    left = min(max(round(FORM_CENTRE - x), 0), IMAGE_SIDE - width)
+    top = min(max(round(DIGIT_CENTRE - y), 0), IMAGE_SIDE - height)  # lopsided ink stays whole
+    left = min(max(round(DIGIT_CENTRE - x), 0), IMAGE_SIDE - width)
     form[top : top + height, left : left + width] = digit
     return form
 

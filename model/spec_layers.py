@@ -11,6 +11,8 @@ from model.spec_base import LARGEST_MOMENTUM, Spec
 
 CLASSES = 10
 IMAGE_SIDE = 28
+DIGIT_SIDE = 20  # of MNIST's digits, the longer one
+DIGIT_CENTRE = 14  # the pixel across and down on which their centre of mass is
 IMAGE_SHAPE = (IMAGE_SIDE, IMAGE_SIDE, 1)
 MAX_PARAMETERS = 16_000_000  # 64 MB of float32, the most that one model may weigh
 MAX_LAYERS = 64
