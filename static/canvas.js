@@ -84,7 +84,10 @@ export class DrawingCanvas {
     this.#finishWriting();
     const before = this.#several ? this.#drawing.strokes : [];
     const strokes = this.#several ? beside(before, digit) : digit;
-    if (!strokes) return false;
+    if (!strokes) {
+      this.#changed(true); // the one before is whole now
+      return false;
+    }
     this.#add({ strokes: before, picture: null });
     this.#written = { strokes: [...before, ...strokes], picture: null };
     const start = performance.now();
