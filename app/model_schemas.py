@@ -36,7 +36,10 @@ class ModelInfo(Wire):
     run: str | None = Field(None, description="The run that published it; null: it was uploaded", examples=[RUN_ID])
     created_at: datetime = Field(description="When it was published", examples=["2026-11-23T15:01:40Z"])
     parameters: int = Field(description="How many numbers were trained", examples=[648010])
-    spec: TrainSpec = Field(description="What it was trained by")
+    spec: dict[str, JsonValue] = Field(
+        description="What it was trained by, as `POST /train` takes it; of an older version, it may be refused there",
+        examples=[TrainSpec().model_dump(mode="json")],
+    )
     scores: Scores = Field(description="How good it is")
     aliases: list[str] = Field(description="Names that point to it", examples=[["default"]])
     pinned: bool = Field(description="Somebody has pinned it as the default", examples=[False])
