@@ -53,7 +53,6 @@ from app.statuses import (
     end_of,
     read_events,
     read_line,
-    spec_of,
     state_of,
     summary,
 )
@@ -166,23 +165,23 @@ class Jobs:
         statuses = await self._client.list_workflows_async(
             name=WORKFLOW, sort_desc=True, limit=limit + 1, offset=offset
         )
-        page = sorted(filter(self._is_readable, statuses[:limit]), key=_asked_at, reverse=True)
+        page = sorted(statuses[:limit], key=_asked_at, reverse=True)
         outlook = await self._outlook_of(page)
         snapshots = await asyncio.to_thread(read_snapshots, self._queue, [status.workflow_id for status in page])
+        found = (self._if_readable(status, outlook, snapshots[status.workflow_id]) for status in page)
         return RunList(
-            runs=[RunSummary(**summary(status, outlook, snapshots[status.workflow_id])) for status in page],
+            runs=[run for run in found if run],
             next_offset=offset + limit if len(statuses) > limit else None,
         )
 
-    def _is_readable(self, status: WorkflowStatus) -> bool:
+    def _if_readable(self, status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot) -> RunSummary | None:
         try:
-            spec_of(status)
+            return RunSummary(**summary(status, outlook, snapshot))
         except UnreadableRunError as error:
             if status.workflow_id not in self._unreadable:
                 self._unreadable.add(status.workflow_id)
                 _log.warning("%s", error)
-            return False
-        return True
+            return None
 
     async def cancel(self, run: str) -> Run:
         """Raises RunEndedError for a run that has ended, or has published its model and is about to."""

@@ -213,7 +213,7 @@ class Predictor:
         """
         if name is None or name == DEFAULT:
             return self._served_default()
-        model = (await asyncio.to_thread(self._registry.model, name)).id
+        model = await asyncio.to_thread(self._registry.id_of, name)
         if warm := self._recall(model):
             return warm
         asked = time.monotonic()

@@ -116,6 +116,11 @@ class Registry(Aliases):
         with self._database.reading() as connection:
             return _infos(connection, query.limit(limit).offset(offset))
 
+    def id_of(self, name: str) -> str:
+        """name: an id or an alias. Raises ModelNotFoundError."""
+        with self._database.reading() as connection:
+            return resolve(connection, name)
+
     def model(self, name: str) -> ModelInfo:
         """name: an id or an alias. Raises ModelNotFoundError."""
         with self._database.reading() as connection:

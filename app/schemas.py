@@ -165,6 +165,11 @@ def message_of(error: ErrorDetails) -> str:
     return error["msg"].removeprefix("Value error, ")
 
 
+def located_message_of(error: ErrorDetails) -> str:
+    """The same behind the path of the field."""
+    return f"{'.'.join(map(str, error['loc']))}: {message_of(error)}"
+
+
 class FieldError(Wire):
     """One field of a request that is wrong."""
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from app.errors import UnreadableRunError
 from app.run_queue import MAX_ATTEMPTS, STREAM, UNENDED, WORKFLOW, Snapshot
 from app.scheduling import Place, in_order
-from app.schemas import RunEnd, RunState, message_of
+from app.schemas import RunEnd, RunState, located_message_of
 from model.spec import TrainSpec
 
 if TYPE_CHECKING:
@@ -82,21 +82,19 @@ def end_of(status: WorkflowStatus) -> RunEnd:
     return RunEnd(state=_STATES[status.status])
 
 
-def spec_of(status: WorkflowStatus) -> TrainSpec:
+def _spec_of(status: WorkflowStatus) -> TrainSpec:
     """Raises UnreadableRunError for what an older version has stored, where today's rules refuse it."""
     assert status.input is not None, "enqueue gives every run one"
     try:
         return TrainSpec.model_validate(status.input["args"][0])
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {message_of(first)}"
-        raise UnreadableRunError(status.workflow_id, reason) from error
+        raise UnreadableRunError(status.workflow_id, located_message_of(error.errors()[0])) from error
 
 
 def summary(status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot) -> dict[str, Any]:
     """The fields of a RunSummary. Raises UnreadableRunError."""
     assert status.attributes is not None, "enqueue gives every run some"
-    spec = spec_of(status)
+    spec = _spec_of(status)
     run, end = status.workflow_id, end_of(status)
     waits = end.state == RunState.QUEUED
     return {

@@ -57,7 +57,6 @@ class Training:
         self.journal = saved.journal.model_copy(deep=True) if saved else begun
         if hardware() not in self.journal.hardware:
             self.journal.hardware.append(hardware())
-        self.plan = self._plan_here._replace(chunk_steps=self.journal.chunk_steps)
         init_key, train_key = jax.random.split(jax.random.key(spec.seed))
         self.key_bits = self.on_devices(jax.random.key_data(train_key))
         self.state: TrainState = self.on_devices(saved.state if saved else initial_state(init_key, spec))
@@ -65,6 +64,11 @@ class Training:
         self.last_good = _LastGood()
         self.pace = _Pace(self.plan, spec.epochs)
         self._programs: dict[int, jax.stages.Compiled] = {}  # by the steps of a chunk
+
+    @property
+    def plan(self) -> Plan:
+        """Of the epoch at hand, as the journal has it cut."""
+        return self._plan_here._replace(chunk_steps=self.journal.chunk_steps)
 
     def on_devices(self, tree: Any) -> Any:
         """A whole copy of every array on each device."""
@@ -150,7 +154,7 @@ class Training:
             journal.plateau, lowered = reduced(journal.plateau, report, plateau, rate)
             journal.lowered_rate = lowered
         journal.epoch, journal.step, journal.totals, journal.seconds = journal.epoch + 1, 0, None, 0.0
-        self.plan, journal.chunk_steps = self._plan_here, self._plan_here.chunk_steps  # whoever began the last one
+        journal.chunk_steps = self._plan_here.chunk_steps  # whoever began the last one
         return report
 
     def _validate(self, images: Array, labels: Array) -> MeanScores:

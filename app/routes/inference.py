@@ -65,8 +65,8 @@ async def _latest(model: ModelName) -> Target:
 
 def _of_version(model: ModelName, version: Version, registry: RegistryDep) -> Target:
     """An alias may be asked for any model by its version, an id for itself alone."""
-    asked, answering = registry.model(model), registry.model(version)
-    if answering.id != version or asked.id == model != version:
+    asked, answering = registry.id_of(model), registry.id_of(version)
+    if answering != version or asked == model != version:
         raise NotFoundError(f"model {model!r} has no version {version!r}; GET /v2/models/{model} tells its version")
     return Target(model, version)
 
