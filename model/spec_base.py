@@ -1,9 +1,10 @@
 """What every part of a spec has in common."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator
+from pydantic import BaseModel, ConfigDict, Discriminator, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 LARGEST_MOMENTUM = 0.999999  # of a running mean: float32 has the nearest to 1 as 1, with which it stays as it is
 
@@ -12,6 +13,29 @@ class Spec(BaseModel):
     """A frozen part of a spec: hashable, no unknown fields, no NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_the_fields(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Says beside an unknown field which there are; pydantic only says that it is unknown."""
+        try:
+            return handler(value)
+        except ValidationError as error:
+            lines = error.errors()
+            if not any(map(_is_unknown_here, lines)):
+                raise
+            names = f"there is no such field here; there are {', '.join(cls.model_fields)}"
+            told = [_line(line, names if _is_unknown_here(line) else line["msg"]) for line in lines]
+            raise ValidationError.from_exception_data(error.title, told) from None
+
+
+def _is_unknown_here(line: ErrorDetails) -> bool:
+    return line["type"] == "extra_forbidden" and len(line["loc"]) == 1
+
+
+def _line(line: ErrorDetails, message: str) -> InitErrorDetails:
+    kind = PydanticCustomError(line["type"], message, line.get("ctx"))
+    return InitErrorDetails(type=kind, loc=line["loc"], input=line["input"])
 
 
 def name_or_object(names: Sequence[str], kind: str) -> Discriminator:
