@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ WIDE = 1.35  # a digit that is wider is looked at for a bridge between two
 NARROWEST = 0.2  # what a cut leaves
 
 COVERED = 0.4  # of the narrower of two pieces lies above or below the other: they are one digit, an open 4
+ROW_GAP = 0.2  # at least, between digits above one another; an 8 of two circles has less
 BRIDGE = 1.7  # pen widths of ink in a column, at most, where two digits touch
 
 Box = tuple[int, int, int, int]
@@ -94,7 +96,9 @@ def _box(piece: Piece, across: float, down: float) -> Box:
 
 def _digits(ink: Levels) -> list[Piece]:
     pen = pen_width(cropped(ink))
-    joined = _joined(_pieces(ink))
+    pieces = _pieces(ink)
+    _check_row(pieces)
+    joined = _joined(pieces)
     height = max(piece.height for piece in joined)
     parts = [part for piece in joined for part in _cut(piece, height, pen)]
     return sorted(parts, key=lambda part: part.left + part.right)
@@ -113,9 +117,18 @@ def _pieces(ink: Levels) -> list[Piece]:
     return [Piece(ink[y, x] * (labels[y, x] == index), x.start, y.start) for index, y, x in boxes]
 
 
-def _joined(pieces: Iterable[Piece]) -> list[Piece]:
+def _check_row(pieces: list[Piece]) -> None:
+    """Raises TooManyDigitsError where two pieces, both as tall as a digit, stand above one another."""
+    height = max(piece.height for piece in pieces)
+    tall = [piece for piece in pieces if piece.height >= SHORT * height]
+    for one, other in combinations(tall, 2):
+        gap = max(one.top, other.top) - min(one.bottom, other.bottom)
+        if gap >= ROW_GAP * height and _nearness(one, other, height) >= COVERED:
+            raise TooManyDigitsError("digits are drawn above one another: send one row of them at once")
+
+
+def _joined(pieces: list[Piece]) -> list[Piece]:
     """Pieces above one another are one digit: a 5 and its bar, a 4 with a gap."""
-    pieces = list(pieces)
     height = max(piece.height for piece in pieces)
     covering = _gathered(sorted(pieces, key=lambda piece: -piece.width), COVERED, math.inf, height)
     return _gathered(sorted(covering, key=lambda piece: -piece.height), -REACH, SHORT * height, height)

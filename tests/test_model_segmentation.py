@@ -97,6 +97,22 @@ def test_a_five_with_its_bar_apart_is_one() -> None:
     assert len(segment(encoded(page))) == 2
 
 
+def test_an_eight_of_two_circles_is_one() -> None:
+    page = Image.new("L", (280, 280), 255)
+    for top in (30, 150):
+        ImageDraw.Draw(page).ellipse((90, top, 190, top + 100), outline=0, width=18)
+    assert len(segment(encoded(page))) == 1
+
+
+@pytest.mark.parametrize("shift", [0, 60])
+def test_two_rows_are_not_read_as_one_number(shift: int) -> None:
+    page = Image.new("L", (580, 540), 255)
+    page.paste(number(4, 7), (0, 0))
+    page.paste(number(7, 1), (shift, 260))
+    with pytest.raises(TooManyDigitsError, match="above one another: send one row"):
+        segment(encoded(page))
+
+
 def test_digits_that_touch_are_cut_apart() -> None:
     page = number(4, 7)
     ImageDraw.Draw(page).line([(205, 150), (340, 150)], fill=0, width=14)  # the 4's beam runs into the 7
