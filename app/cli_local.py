@@ -29,8 +29,8 @@ _console = Console(stderr=True)
 def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds: float, settings: Settings) -> None:
     """Writes the trained parameters to `output`; goes on from `checkpoint` where it is there, and keeps it up to date.
 
-    Raises DivergedError once the last parameters that were finite are written, CheckpointError for a checkpoint of
-    another training, DataUnavailableError and NotEnoughMemoryError.
+    Raises DivergedError once parameters from before are written, CheckpointError for a checkpoint of another
+    training, DataUnavailableError and NotEnoughMemoryError.
     """
     configure_jax(settings.cache_dir)
     _connect(settings)
@@ -43,7 +43,7 @@ def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds:
     except DivergedError as error:
         if kept := salvaged(error, spec, mnist):
             _write(output, kept.data)
-            raise DivergedError(f"{error}; {output} has the last parameters that were finite") from None
+            raise DivergedError(f"{error}; {output} has the parameters from before that") from None
         raise DivergedError(f"{error}; there is nothing to keep") from None
     _write(output, data)
     if jax.process_index() == 0:

@@ -177,7 +177,7 @@ def _say_how_to_go_on(run: str) -> NoReturn:
 
 def _tell_end(inkling: "Inkling", run: str, end: "RunEnd") -> None:
     if end.state != "succeeded" or end.model is None:
-        kept = f"; model {end.model} has the last parameters that were finite" if end.model else ""
+        kept = f"; model {end.model} has the parameters from before that" if end.model else ""
         fail(f"run {run} {end.state}{f': {end.error}' if end.error else ''}{kept}")
     accuracy = inkling.model(end.model).scores.accuracy
     print(f"model {end.model}: {accuracy:.2%} of MNIST's 10,000 test images named right")

@@ -55,7 +55,8 @@ class WorkerInfo(Wire):
 PublishedModel = Annotated[
     str | None,
     Field(
-        description="The model that it published; of a training that diverged, the last parameters that were finite",
+        description="The model that it published; of a training that diverged, parameters from before: the best "
+        "epoch's where they were to be restored, else the last that were finite",
         examples=[MODEL_ID],
     ),
 ]

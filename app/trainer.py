@@ -94,7 +94,7 @@ class Training:
         self._stop = threading.Event()
 
     def run(self) -> RunEnd | None:
-        """Publishes what it has trained; of a training that diverged, the last parameters that were finite.
+        """Publishes what it has trained; of a training that diverged, parameters from before.
 
         None: it was stopped, and its checkpoint is saved. Raises SupersededError.
         """

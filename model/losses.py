@@ -19,7 +19,8 @@ EPSILON = 1e-7  # Keras' `backend.epsilon()`
 class DivergedError(ValueError):
     """The training left the finite numbers; the message says where, and what to try.
 
-    last_good: the weights of a moment before, if there were any that all were finite.
+    last_good: finite weights from before, if there were any: the best epoch's where the spec has them restored, else
+    those of a moment ago.
     """
 
     def __init__(self, message: str, last_good: NetworkParameters | None = None) -> None:

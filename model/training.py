@@ -133,7 +133,7 @@ class Training:
             self.last_good.confirm()
         if good_steps < len(chunk):
             where = f"in epoch {journal.epoch}, at step {self._steps_before() + chunk.start + good_steps + 1}"
-            raise DivergedError(f"the loss became {totals.loss} {where}; {ADVICE}", self.last_good.weights)
+            raise self._diverged(f"the loss became {totals.loss} {where}; {ADVICE}")
         journal.step = chunk.stop
         journal.totals = jax.tree.map(operator.add, journal.totals, totals) if journal.totals else totals
         journal.seconds += (seconds := self.pace.lap())
@@ -164,7 +164,11 @@ class Training:
             return mean_scores(here, images, labels, self.spec)
         except DivergedError as error:
             where = f"after epoch {self.journal.epoch}, at step {self._steps_before() + self.plan.steps}"
-            raise DivergedError(f"{where}, {error}", self.last_good.weights) from None
+            raise self._diverged(f"{where}, {error}") from None
+
+    def _diverged(self, message: str) -> DivergedError:
+        has_best = self.best is not None and _finite(self.best)
+        return DivergedError(message, self.best if has_best else self.last_good.weights)
 
     def weights(self) -> net.NetworkParameters:
         """What would be published now, as NumPy arrays."""
@@ -177,7 +181,7 @@ class Training:
         """The last epoch's weights, or the best one's, with their scores."""
         history = self.journal.history
         if not _finite(weights(self.state)):
-            raise DivergedError(f"a parameter is not finite after the last step; {ADVICE}", self.last_good.weights)
+            raise self._diverged(f"a parameter is not finite after the last step; {ADVICE}")
         if self.best is None:
             return FitResult(self.weights(), history[-1].validation, self.last_good.weights)
         best_epoch = self.journal.stopping.best_epoch

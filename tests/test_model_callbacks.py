@@ -143,6 +143,28 @@ def test_a_training_that_diverges_keeps_the_last_parameters_that_were_finite(
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(caught.value.last_good))
 
 
+def test_a_training_that_diverges_keeps_the_best_epochs_weights_where_they_are_to_be_restored(
+    images: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 9  # of an epoch of 840 images
+
+    def rates(optimizer: Optimizer, at: np.ndarray, **named: Any) -> np.ndarray:
+        return np.select([at < steps, at < 2 * steps], [1e-3, 1.0], 1e38)
+
+    monkeypatch.setattr("model.training.rates_at", rates)
+    monkeypatch.setattr("model.training.GOOD_SECONDS", 0.0)
+    stopping = {"monitor": "validation_loss", "patience": 9, "restore_best_weights": True}
+    settings = spec(loss="mean_squared_error", validation_split=0.2, early_stopping=stopping)
+    history: list[EpochReport] = []
+    with pytest.raises(DivergedError) as caught:
+        history.extend(report for report in fit(settings, images) if isinstance(report, EpochReport))
+    best, worse = history
+    assert worse.validation_loss > best.validation_loss
+    _, held_out = split(images, 0.2)
+    assert held_out is not None and caught.value.last_good is not None
+    assert mean_scores(caught.value.last_good, held_out.images, held_out.labels, settings) == best.validation
+
+
 def test_last_good_parameters_whose_outputs_are_not_finite_are_not_kept(mnist: Mnist) -> None:
     *layers, last = net.init(jax.random.key(0), spec().network)
     huge = [*layers, jax.tree.map(lambda leaf: jnp.full_like(leaf, 3e38), last)]
