@@ -10,6 +10,7 @@ from jax import Array
 from model.layers import ACTIVATIONS, STATISTICS, Batch, Parameters, layer_functions
 from model.spec import TrainSpec, loss_name
 from model.spec_layers import (
+    Activation,
     ActivationLayer,
     BatchNormalization,
     Dense,
@@ -20,6 +21,8 @@ from model.spec_layers import (
 )
 
 NetworkParameters = list[Parameters]
+
+_DOWN_TO_MINUS_ONE: tuple[Activation, ...] = ("linear", "tanh", "leaky_relu", "elu")
 
 
 def init(key: Array, network: tuple[Layer, ...]) -> NetworkParameters:
@@ -132,14 +135,15 @@ def probabilities(logits: Array, *, spec: TrainSpec) -> Array:
     """[B, C] float32 in 0..1, each row summing to 1.
 
     Softmax outputs are probabilities already, and crossentropy reads linear ones as logits. Other outputs were trained
-    towards 0 and 1 (hinge: -1 and 1): each counts by its share of their sum, those below 0 next to nothing.
+    towards 0 and 1 (hinge: -1 and 1, where they reach -1): each counts by its share of their sum, those below 0 next to
+    nothing.
     """
     values = outputs(logits, network=spec.network)
     if final_activation(spec.network) == "softmax":
         return values
     if loss_name(spec.loss) == "categorical_crossentropy":
         return jax.nn.softmax(values)
-    if loss_name(spec.loss) == "hinge":
+    if loss_name(spec.loss) == "hinge" and final_activation(spec.network) in _DOWN_TO_MINUS_ONE:
         values = (values + 1.0) / 2.0
     # A trace of softmax keeps the order where every output is below 0.
     shares = jnp.maximum(values, 0.0) + 1e-7 * jax.nn.softmax(values)

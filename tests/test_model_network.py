@@ -125,10 +125,28 @@ def test_outputs_that_are_all_low_still_name_their_largest(loss: str) -> None:
     assert int(net.probabilities(outputs, spec=spec).argmax()) == 9
 
 
-def test_outputs_trained_towards_one_and_zero_give_confidence() -> None:
-    spec = TrainSpec(network=LINEAR, loss="mean_squared_error")
-    outputs = jnp.eye(10)[jnp.array([3])] * 0.9 - 0.05
-    assert float(net.probabilities(outputs, spec=spec)[0, 3]) == pytest.approx(1.0)
+@pytest.mark.parametrize(
+    ("loss", "activation", "low", "high"),  # of logits that give such outputs as the loss asks for
+    [
+        ("mean_squared_error", "linear", -0.05, 0.85),
+        ("hinge", "linear", -1.1, 0.9),
+        ("hinge", "tanh", -9, 9),
+        ("hinge", "elu", -20, 1),
+        ("hinge", "leaky_relu", -5, 1),
+        ("hinge", "sigmoid", -20, 20),
+        ("hinge", "hard_sigmoid", -4, 4),
+        ("hinge", "relu", -3, 1),
+        ("hinge", "softplus", -20, 1),
+        ("hinge", "gelu", -9, 1),
+        ("hinge", "silu", -20, 1),
+    ],
+)
+def test_outputs_as_sure_as_the_loss_asks_for_give_confidence(
+    loss: LossName, activation: Activation, low: float, high: float
+) -> None:
+    spec = TrainSpec(network=(Flatten(), Dense(units=10, activation=activation)), loss=loss)
+    logits = jnp.full((1, 10), float(low)).at[0, 3].set(high)
+    assert float(net.probabilities(logits, spec=spec)[0, 3]) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_a_network_that_knows_nothing_has_loss_ln_10() -> None:
