@@ -105,12 +105,12 @@ class Training:
         self._send_phase("preparing", epoch=journal.epoch if journal else 1, step=journal.step if journal else 0)
         try:
             mnist = load_mnist(self._settings.cache_dir)
-            with advised_on_memory(self._spec):  # to save a checkpoint and to score take some, too
+            with advised_on_memory(self._spec):  # to save a checkpoint takes some, too
                 result = self._fit(mnist)
-                if result is None:
-                    return None
-                self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
-                trained = finished(result.parameters, self._spec, mnist, last_good=result.last_good)
+            if result is None:
+                return None
+            self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
+            trained = finished(result.parameters, self._spec, mnist, last_good=result.last_good)
             model = self._publish(trained, result.validation)
             return RunEnd(state=RunState.SUCCEEDED, model=model)
         except DivergedError as error:

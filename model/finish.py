@@ -8,6 +8,7 @@ from model.confidence import fit_confidence
 from model.data import Mnist
 from model.evaluate import evaluate
 from model.losses import DivergedError
+from model.memory import NotEnoughMemoryError, advised_on_memory
 from model.scores import Evaluation
 from model.spec import TrainSpec
 
@@ -26,23 +27,24 @@ def finished(
 ) -> Finished:
     """The same parameters and spec give the same bytes on the same `hardware`.
 
-    Raises DivergedError, with last_good, for outputs that are not finite: the last step's are seen here at first where
-    no images were held out.
+    Raises DivergedError, with last_good, for outputs that are not finite, and NotEnoughMemoryError. Without held-out
+    images, this is the first place where the last step's outputs are looked at.
     """
     try:
-        confidence = fit_confidence(parameters, spec, mnist.train)
-        evaluation = evaluate(parameters, mnist.test, spec, confidence)
+        with advised_on_memory(spec):
+            confidence = fit_confidence(parameters, spec, mnist.train)
+            evaluation = evaluate(parameters, mnist.test, spec, confidence)
+            scores = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+            return Finished(to_bytes(parameters, spec, confidence, scores), evaluation)
     except DivergedError as error:
         raise DivergedError(f"after the last step, {error}", last_good) from None
-    scores = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
-    return Finished(to_bytes(parameters, spec, confidence, scores), evaluation)
 
 
 def salvaged(error: DivergedError, spec: TrainSpec, mnist: Mnist) -> Finished | None:
-    """What a diverged training's last good parameters give; None where it had none, or their outputs are not finite."""
+    """What a diverged training's last good parameters give; None where it had none, or they cannot be finished."""
     if error.last_good is None:
         return None
     try:
         return finished(error.last_good, spec, mnist)
-    except DivergedError:
+    except (DivergedError, NotEnoughMemoryError):
         return None

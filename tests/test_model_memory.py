@@ -15,8 +15,10 @@ import pytest
 
 from model import memory
 from model import network as net
-from model.data import Dataset
+from model.data import Dataset, Mnist
 from model.evaluate import BATCH_SIZE, logits_of, scoring_batch_size
+from model.finish import finished, salvaged
+from model.losses import DivergedError
 from model.memory import NotEnoughMemoryError, check_fits, free_bytes
 from model.plan import checkpoint_copies_bytes, estimate_memory_bytes, scoring_bytes
 from model.presets import PRESETS
@@ -94,6 +96,19 @@ def test_a_device_that_runs_out_of_memory_in_the_middle_is_told_of_with_advice(
     monkeypatch.setattr("model.training.Training.end_epoch", exhausted)
     with pytest.raises(NotEnoughMemoryError, match=f"{said}, and .* free; try a batch_size below 100"):
         list(fit(small_spec(), noise(100)))
+
+
+def test_memory_that_runs_out_after_the_training_is_told_of_and_leaves_a_diverged_training_its_reason(
+    mnist: Mnist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*given: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("model.finish.fit_confidence", exhausted)
+    parameters = net.init(jax.random.key(0), small_spec().network)
+    with pytest.raises(NotEnoughMemoryError, match="try a batch_size below 100"):
+        finished(parameters, small_spec(), mnist)
+    assert salvaged(DivergedError("the loss became nan", parameters), small_spec(), mnist) is None
 
 
 def test_a_device_without_a_limit_has_no_free_memory_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
