@@ -1,14 +1,15 @@
 """inkling train: one training in this process, from a spec to a file, without the service.
 
-On several hosts, the same command on each is one training over all their devices; the first host writes the files.
+On several hosts, the same command on each is one training over all their devices; the first host writes the files
+and says how it goes.
 """
 
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-from rich.console import Console
 
 from app.settings import Settings
 from app.terminal import TrainingBar
@@ -22,8 +23,6 @@ from model.reports import Checkpoint, FitResult, Report
 from model.resume import SavedTraining, from_bytes
 from model.spec import TrainSpec
 from model.train import fit
-
-_console = Console(stderr=True)
 
 
 def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds: float, settings: Settings) -> None:
@@ -63,12 +62,17 @@ def _saved(checkpoint: Path | None, spec: TrainSpec) -> SavedTraining | None:
     try:
         saved = from_bytes(checkpoint.read_bytes(), spec)
     except DamagedError as error:
-        _console.print(f"{checkpoint}: {error}; starting over", soft_wrap=True)
+        _say(f"{checkpoint}: {error}; starting over")
         return None
     except CheckpointError as error:
         raise CheckpointError(f"--checkpoint: {checkpoint}: {error}; give another file, or delete it") from None
-    _console.print(f"{checkpoint}: going on {saved.journal.place}", soft_wrap=True)
+    _say(f"{checkpoint}: going on {saved.journal.place}")
     return saved
+
+
+def _say(text: str) -> None:
+    if jax.process_index() == 0:
+        print(text, file=sys.stderr)
 
 
 def _show(reports: Iterator[Report], name: str, checkpoint: Path | None) -> FitResult:

@@ -28,7 +28,7 @@ class TrainingBar:
             BarColumn(),
             TextColumn("{task.fields[said]}", markup=False),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(stderr=True, quiet=not shown),
             disable=not shown,
         )
         self._task = self._progress.add_task(_printable(name), total=None, said="")

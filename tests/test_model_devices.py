@@ -41,9 +41,11 @@ def start(folder: Path, name: str, devices: int, **settings: str) -> "subprocess
     )
 
 
-def ended(*processes: "subprocess.Popen[str]") -> None:
+def ended(*processes: "subprocess.Popen[str]") -> list[str]:
+    """What each has said."""
     said = [process.communicate(timeout=400)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(said)
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def test_eight_devices_give_what_one_gives(folder: Path) -> None:
     assert_nearly_equal(folder / "one", folder / "eight")
 
 
-def test_two_processes_give_what_one_gives_and_the_first_writes_it(folder: Path) -> None:
+def test_two_processes_give_what_one_gives_and_the_first_writes_it_and_tells_of_it(folder: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
@@ -74,6 +76,6 @@ def test_two_processes_give_what_one_gives_and_the_first_writes_it(folder: Path)
     first, second = (
         start(folder, name, 2, **together, INKLING_PROCESS=process) for name, process in (("two", "0"), ("none", "1"))
     )
-    ended(first, second)
+    assert ["epoch 1:" in said for said in ended(first, second)] == [True, False]
     assert_nearly_equal(folder / "one", folder / "two")
     assert not (folder / "none").exists()
