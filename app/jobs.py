@@ -30,7 +30,7 @@ from app.errors import (
 from app.feeds import Feeds
 from app.heartbeats import Heartbeats
 from app.readings import SharedReading
-from app.registry import Registry
+from app.registry import Registry, model_of
 from app.run_queue import (
     APPLICATION_VERSION,
     QUEUE,
@@ -105,10 +105,10 @@ class Jobs:
 
     def _enqueue(self, spec: TrainSpec, user: str, priority: Priority, run: str) -> None:
         seconds = self.expected_seconds(spec)
-        with self._database.writing("queue"):  # what was counted is true until the run is in the queue
+        with self._database.writing("queue") as connection:  # what was counted is true until the run is in the queue
             if self._client.list_workflows(workflow_ids=[run], load_input=False, load_output=False):
                 return
-            if self._registry.has_model_of(run):
+            if model_of(connection, run):  # on no second connection: many who wait here would take them all
                 raise KeyTakenError(run)
             waiting, running = read_line(self._queue)
             self._check_limits(waiting, user)

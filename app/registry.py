@@ -56,7 +56,7 @@ class Registry(Aliases):
         }
         with self._writing() as connection:
             require_attempt(connection, run, attempt)
-            if existing := _published(connection, run):
+            if existing := model_of(connection, run):
                 return existing
             connection.execute(_models.insert().values(row))
             follow_the_best(connection)
@@ -85,15 +85,10 @@ class Registry(Aliases):
         with self._database.reading() as connection:
             return connection.scalar(query)
 
-    def has_model_of(self, run: str) -> bool:
-        """Whether the run has published a model, which a later training under its id would not replace."""
-        with self._database.reading() as connection:
-            return _published(connection, run) is not None
-
     def renounce(self, run: str) -> bool:
         """Whether the run has published nothing, and from now on cannot: its attempt has ended."""
         with self._database.writing("registry") as connection:
-            if _published(connection, run):
+            if model_of(connection, run):
                 return False
             end_attempt(connection, run)
         return True
@@ -194,7 +189,8 @@ def _score(spec: TrainSpec, evaluation: Evaluation, validation: MeanScores | Non
     return validation.accuracy if validation and held_out >= ENOUGH_VALIDATION_IMAGES else evaluation.accuracy
 
 
-def _published(connection: sa.Connection, run: str) -> str | None:
+def model_of(connection: sa.Connection, run: str) -> str | None:
+    """The id of the model that the run has published; one that diverged, too."""
     return connection.scalar(sa.select(_models.c.id).where(_models.c.run == run))
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, closing
+from contextlib import ExitStack, aclosing, closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from app.run_queue import SNAPSHOT, STREAM, add_event, empty_snapshot
 from app.scheduling import Priority
 from app.schemas import RunState
 from app.settings import Settings
+from app.statuses import NOBODY
 from model.checkpoint import to_bytes
 from model.reports import EpochReport
 from model.spec import TrainSpec
@@ -98,6 +99,15 @@ def test_a_first_run_that_was_deleted_leaves_its_name_to_no_other_that_is_there(
         assert {run.id: run.state for run in runs} == {"first-0": RunState.QUEUED, "first-1": RunState.CANCELLED}
 
     asyncio.run(start())
+
+
+def test_a_run_is_queued_over_the_last_connection_that_is_free(other: Jobs, database: Database) -> None:
+    pool: Any = database._engine.pool
+    with ExitStack() as others:
+        for _ in range(pool.size() + pool._max_overflow - 1):
+            others.enter_context(database.reading())
+        other._enqueue(SPEC, NOBODY, "normal", "run")
+    assert other.counts()["queued"] == 1
 
 
 @pytest.mark.parametrize("diverged", [False, True])
