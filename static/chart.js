@@ -213,7 +213,7 @@ function mean(points) {
 function decades(low, high, leading) {
   const ticks = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1)
-    ticks.push(...leading.map((digit) => digit * 10 ** power));
+    ticks.push(...leading.map((digit) => Number(`${digit}e${power}`))); // a product would not be round
   return ticks.filter((tick) => tick >= low && tick <= high);
 }
 

@@ -108,7 +108,8 @@ export class NetworkEditor {
   /** @param {Layer} layer @param {string} error  the id of what says what is wrong */
   #settings(layer, error) {
     return Object.entries(KINDS[layer.type]).map(([name, usual]) => {
-      const input = inputFor(name, layer[name] ?? usual, { "data-setting": name, "aria-describedby": error });
+      layer[name] ??= usual; // what is shown is sent, also where a number was taken out
+      const input = inputFor(name, layer[name], { "data-setting": name, "aria-describedby": error });
       input.addEventListener("input", () => {
         layer[name] = input instanceof HTMLInputElement ? numberIn(input) : input.value;
         this.onChange();

@@ -14,6 +14,7 @@ export class RunRecord {
   /** Of the last event that was new. */
   #offset = -1;
   #step = 0;
+  #furthest = 0;
   /** @type {Progress | null} */
   latest = null;
 
@@ -34,9 +35,15 @@ export class RunRecord {
     if (again) this.#forgetBeyond(progress);
     this.latest = progress;
     this.#step = progress.step;
+    this.#furthest = Math.max(this.#furthest, progress.step);
     this.speed = progress.images_per_second ?? this.speed;
     if (progress.loss !== null) this.#steps.set(progress.step, progress);
     return again;
+  }
+
+  /** Whether the training has started again, and has steps to make up for. */
+  get isBehind() {
+    return this.#step < this.#furthest;
   }
 
   /** @param {EpochReport} report @param {number} offset */

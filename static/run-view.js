@@ -28,8 +28,8 @@ export class RunView {
   #refusal = "";
   /** why nothing newer is known, */
   #trouble = "";
-  /** and how the training goes. */
-  #news = "";
+  /** and whether the events arrive. */
+  #isConnected = true;
   #poll = new Poll(() => this.#refresh());
   #frame = 0;
 
@@ -79,6 +79,10 @@ export class RunView {
     return this.#wanted !== "" || this.#run !== null;
   }
 
+  get run() {
+    return this.#run;
+  }
+
   /** The watched run's id, if there is one. */
   get id() {
     return this.#run?.id;
@@ -101,7 +105,8 @@ export class RunView {
     this.#run = run;
     this.#hasEnded = false;
     this.#record = new RunRecord(run.progress, run.history);
-    this.#refusal = this.#trouble = this.#news = "";
+    this.#refusal = this.#trouble = "";
+    this.#isConnected = true;
     this.#follow(run.id);
     this.beside.leaveOut(run.id);
     this.#showNow();
@@ -132,7 +137,6 @@ export class RunView {
     this.#stop = follow(id, {
       onProgress: (progress, offset) => {
         const again = this.#record.addProgress(progress, offset);
-        if (again) this.#news = "The training was interrupted and starts again.";
         const started = this.#run?.state === "queued";
         if (this.#run && started) this.#accept({ ...this.#run, state: "running", queue_position: null });
         if (started || again) this.#refresh(); // events do not say which worker has it now
@@ -147,7 +151,7 @@ export class RunView {
         if (this.#run && isActive(this.#run)) this.#refresh();
       },
       onConnection: (connected) => {
-        this.#news = connected ? "" : "The connection is lost; trying again.";
+        this.#isConnected = connected;
         this.#show();
         if (!connected) this.#refresh();
       },
@@ -263,6 +267,12 @@ export class RunView {
     this.deleteButton.hidden = isActive(run);
     const wrong = this.#refusal || run.error || this.#trouble;
     say(this.message, wrong || (isActive(run) ? this.#news : ""), wrong ? "bad" : "plain");
+  }
+
+  /** Of the training's course, where it is worth a word. */
+  get #news() {
+    if (!this.#isConnected) return "The connection is lost; trying again.";
+    return this.#record.isBehind ? "The training was interrupted and starts again." : "";
   }
 
   /** @param {Run} run */

@@ -556,6 +556,24 @@ def offered(page: Page, name: str) -> list[str]:
     return list(options.evaluate_all("options => options.map(({value}) => value)"))
 
 
+def test_a_charts_ticks_are_round_numbers(page: Page) -> None:
+    ticks = page.evaluate(
+        "import('/static/chart.js').then(({logarithmic}) => logarithmic.ticks(4e-6, 3e-4).map(String))"
+    )
+    assert ticks == ["0.000005", "0.00001", "0.00002", "0.00005", "0.0001", "0.0002"]
+
+
+def test_lost_steps_are_told_of_until_they_are_made_up(page: Page) -> None:
+    behind = page.evaluate("""import("/static/run-record.js").then(({ RunRecord }) => {
+      const record = new RunRecord();
+      return [4, 8, 2, 8].map((step, offset) => {
+        record.addProgress({ step, steps: 9, epochs: 1, loss: 1, accuracy: 0 }, offset);
+        return record.isBehind;
+      });
+    })""")
+    assert behind == [False, False, True, False]
+
+
 def test_a_layer_that_does_not_fit_is_explained_below_it(page: Page, refusals: set[int]) -> None:
     refusals.add(422)
     form, rows = page.locator("#train-form"), page.locator(".layer-rows li")
@@ -575,7 +593,11 @@ def test_a_layer_that_does_not_fit_is_explained_below_it(page: Page, refusals: s
     expect(rows.nth(1).get_by_label("units")).to_have_accessible_description(re.compile(units))
     expect(rows.nth(1).get_by_label("units")).to_be_focused()
     expect(rows.nth(1).locator("[aria-invalid=true]")).to_have_count(1)
-    rows.nth(1).get_by_label("units").fill("8")
+    rows.nth(1).get_by_label("units").fill("")
+    expect(rows.nth(1).locator(".field-error")).to_contain_text("units: Input should be a valid integer")
+    rows.nth(1).get_by_role("button", name="Layer 2 down").press("Enter")
+    expect(rows.nth(2).get_by_label("units")).to_have_value("100")
+    expect(rows.nth(2).locator(".field-error")).to_be_empty()
     rows.nth(3).get_by_label("activation").select_option("relu")
     expect(form.locator(".outlook")).to_contain_text("needs a last layer with softmax or linear, not relu")
 
