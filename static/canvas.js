@@ -10,6 +10,10 @@ import { extent, LINE_WIDTH, onSheet, snapshot, THIN_LINE_WIDTH } from "./snapsh
 const PICTURE_SIDE = 448;
 const MAX_HISTORY = 100;
 const WRITING_MS = 450;
+/** Among `buttons`; a finger's, too. */
+const MAIN_BUTTON = 1;
+/** Of a stroke. */
+const ENDINGS = /** @type {const} */ (["pointerup", "pointercancel", "lostpointercapture"]);
 /** Of several digits, written side by side: how large each is, in units of the sheet's side, and how far from the last. */
 const PART = 0.38;
 const PART_GAP = 0.06;
@@ -152,13 +156,14 @@ export class DrawingCanvas {
     const ofPointer = (/** @type {(event: PointerEvent) => void} */ act) => (/** @type {PointerEvent} */ event) => {
       if (event.pointerId === pointer) act(event);
     };
-    const end = ofPointer(() => {
+    const end = () => {
       stroke.abort();
       this.#changed(true);
-    });
-    this.root.addEventListener("pointermove", ofPointer(onMove), { signal });
-    this.root.addEventListener("pointerup", end, { signal });
-    this.root.addEventListener("pointercancel", end, { signal });
+    };
+    // Where a menu opens over the sheet, no pointerup may come.
+    const move = ofPointer((event) => (event.buttons & MAIN_BUTTON ? onMove(event) : end()));
+    this.root.addEventListener("pointermove", move, { signal });
+    for (const ending of ENDINGS) this.root.addEventListener(ending, ofPointer(end), { signal });
   }
 
   /** Whoever goes on at once does so beside the whole digit. */

@@ -157,6 +157,18 @@ def test_the_page_works_below_a_path_of_a_proxy(context: BrowserContext, service
     assert not complaints
 
 
+def test_a_stroke_ends_where_the_pens_lifting_is_not_told(page: Page) -> None:
+    page.locator("#canvas").hover()
+    page.mouse.down()
+    page.mouse.move(300, 500)
+    page.evaluate("""["pointerup", "lostpointercapture"].forEach((lifting) =>
+      addEventListener(lifting, (event) => event.stopImmediatePropagation(), true))""")
+    page.mouse.up()  # as where a menu has opened
+    expect(page.locator("#digit")).not_to_be_empty()
+    page.mouse.move(250, 400)
+    expect(page.locator("#announcement")).not_to_be_empty()
+
+
 def test_undo_takes_back_one_stroke_at_a_time(page: Page) -> None:
     canvas, undo = page.locator("#canvas"), page.locator("#undo")
     draw_with_mouse(page, 7)
