@@ -13,6 +13,8 @@ import { Poll } from "./poll.js";
 const LOOK_MS = 5_000;
 
 export class CandidateTrial {
+  /** The id of the model that is tried, while somebody looks on. */
+  tried = "";
   #poll = new Poll(() => this.#look());
   /** @type {Model[]} */
   #models = [];
@@ -35,13 +37,17 @@ export class CandidateTrial {
       this.#choose({ model: this.choice.value, ...this.#way() });
     });
     this.end.addEventListener("click", () => this.#choose({ model: null }));
-    root.addEventListener("toggle", () => this.#look());
+    root.addEventListener("toggle", () => {
+      this.tried = "";
+      this.#look();
+    });
   }
 
   /** @param {Model[]} models */
   offer(models) {
     this.#models = models;
     offer(this.choice, models.filter(({ aliases }) => !aliases.includes("default")));
+    this.#look();
   }
 
   #way() {
@@ -70,7 +76,6 @@ export class CandidateTrial {
       const tried = await tryCandidate(choice);
       this.#latest.ask(); // what a look from before sees is no longer so
       this.#show(tried);
-      this.onChange();
     } catch (cause) {
       say(this.message, problemOf(cause).message);
     }
@@ -78,6 +83,9 @@ export class CandidateTrial {
 
   /** @param {Tried} tried */
   #show(tried) {
+    const before = this.tried;
+    this.tried = tried.model ?? "";
+    if (this.tried !== before) this.onChange();
     if (tried.model === null && document.activeElement === this.end) this.choice.focus({ preventScroll: true });
     this.end.hidden = tried.model === null;
     say(this.state, tried.model === null ? "No model is tried at the moment." : this.#describe(tried), "plain");

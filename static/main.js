@@ -40,7 +40,7 @@ const deletion = new Deletion(find(document, "#deletion", HTMLDialogElement));
 const models = new Models(find(document, "#trained", HTMLElement), {
   answering: find(document, "#answering", HTMLSelectElement),
   deletion,
-  compared: () => comparison.chosen,
+  kept: () => [...comparison.chosen, candidate.tried],
   onReport: (model) => report.open(model),
   onAnswering: () => readiness.isReady && recogniser.ask(true),
   onModels: (all) => {
@@ -92,7 +92,7 @@ const runs = new RunList(find(document, "#runs", HTMLElement), {
   onList: (recent) => {
     watchTheMostInteresting(recent);
     view.offer(recent);
-    models.follow(recent);
+    models.follow(view.run ? [...recent, view.run] : recent);
   },
 });
 

@@ -22,20 +22,22 @@ const STANDING = ["default", "candidate"];
 export class Models {
   /** @type {Model[]} */
   #models = [];
-  #published = "";
+  /** The ids of those that the runs gave. @type {string[]} */
+  #published = [];
   /** By the model's id, with what they say. @type {Map<string, {content: string, row: HTMLTableRowElement}>} */
   #rows = new Map();
   #latest = new Latest();
-  #askedAt = 0;
+  #askedAt = -Infinity;
   #shown = "";
   /** The id of the model that answered the canvas last, where none is chosen. */
   #answered = "";
 
   /**
    * @param {HTMLElement} root
-   * @param {{answering: HTMLSelectElement, deletion: Deletion, compared: () => string[], onReport: (model: Model) => void,
-   *   onAnswering: () => void, onModels: (models: Model[]) => void}} options  `compared`: ids; `onAnswering`: another model
-   *   answers the canvas now; `onModels`: there are others, or something about them has changed
+   * @param {{answering: HTMLSelectElement, deletion: Deletion, kept: () => string[], onReport: (model: Model) => void,
+   *   onAnswering: () => void, onModels: (models: Model[]) => void}} options  `kept`: ids of those that are shown on
+   *   every page; `onAnswering`: another model answers the canvas now; `onModels`: there are others, or something about
+   *   them has changed
    */
   constructor(root, options) {
     this.options = options;
@@ -66,13 +68,13 @@ export class Models {
     else this.refresh();
   }
 
-  /** Fetches them when a run has ended, and now and then, as others choose and delete on the same service.
+  /** Fetches them when a run has given one, and now and then, as others choose and delete on the same service.
    * @param {RunSummary[]} runs  as they are now, which is asked more often */
   follow(runs) {
-    const published = JSON.stringify(runs.map(({ model }) => model));
-    if (published === this.#published && performance.now() - this.#askedAt < STALE_MS) return;
+    const published = runs.flatMap(({ model }) => model ?? []);
+    const isNews = published.some((model) => !this.#published.includes(model));
     this.#published = published;
-    this.refresh();
+    if (isNews || performance.now() - this.#askedAt > STALE_MS) this.refresh();
   }
 
   /** Fetches the models anew. */
@@ -92,7 +94,8 @@ export class Models {
 
   /** Shown on every page. */
   get #kept() {
-    return ["default", this.answering, this.editor.model?.id ?? "", ...this.options.compared()].filter(Boolean);
+    const { answering, editor, options } = this;
+    return ["default", answering || this.#answered, editor.model?.id ?? "", ...options.kept()].filter(Boolean);
   }
 
   #show() {
@@ -101,6 +104,7 @@ export class Models {
     const shown = this.#models.map((model) => this.#rowOf(model));
     this.#rows = new Map(this.#models.map(({ id }, place) => [id, shown[place]]));
     if (this.editor.model && !this.find(this.editor.model.id)) this.editor.model = null; // it has been deleted
+    if (!this.find(this.#answered)) this.#answered = "";
     arrange(body, this.#models.flatMap((model, place) => this.#withEditor(model, shown[place].row)));
     for (const time of body.querySelectorAll("time")) time.textContent = format.ago(time.dateTime);
     const said = JSON.stringify(shown.map(({ content }) => content));

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Route, expect, sync_playwright
 from pydantic import TypeAdapter
 
 from model.spec import LossName
@@ -423,6 +423,28 @@ def test_what_the_list_says_of_the_watched_run_is_looked_into(page: Page, servic
     expect(page.locator(".run-queue")).to_contain_text("hours ago")
 
 
+def test_models_are_fetched_when_a_run_has_given_one_and_not_when_one_is_queued(page: Page, service: Service) -> None:
+    first = service.get(f"/train/{FIRST_RUN}")
+    watched = {**first, "state": "running", "model": None, "worker": None}
+    listed = [{**first, "id": "other", "state": "running", "model": None}]
+    page.clock.install()
+    page.route("**/events", lambda route: None)
+    page.route(f"**/train/{FIRST_RUN}", lambda route: route.fulfill(json=watched))
+    page.route("**/train?limit=*", lambda route: route.fulfill(json={"runs": listed, "next_offset": None}))
+    page.goto(f"{service.url}/?run={FIRST_RUN}")
+    expect(page.locator("#run-state")).to_have_text("running")
+    expect(page.locator("#models tbody tr").first).to_be_visible()
+    asked: list[Request] = []
+    page.on("request", lambda request: "/models?" in request.url and asked.append(request))
+    listed.insert(0, {**listed[0], "id": "queued", "state": "queued"})
+    page.clock.fast_forward(5_000)
+    expect(page.locator("[data-run='queued']")).to_be_visible()
+    assert not asked
+    watched.update(state="succeeded", model=first["model"])
+    with page.expect_request("**/models?*"):
+        page.clock.fast_forward(5_000)
+
+
 def test_a_run_that_is_slow_to_come_holds_nothing_else_back(page: Page, service: Service) -> None:
     held: list[Route] = []
     page.route(f"**/train/{FIRST_RUN}", lambda route: held.append(route))
@@ -514,6 +536,16 @@ def offer_an_older_model(page: Page, service: Service) -> None:
     second_page = {"models": [model], "next_offset": None}
     page.route("**/models?limit=50&offset=50", lambda route: route.fulfill(json=second_page))
     page.route("**/models/older", lambda route: route.fulfill(json=model))
+
+
+def test_the_candidate_is_named_however_many_models_are_newer(page: Page, service: Service) -> None:
+    offer_an_older_model(page, service)
+    tried = {"model": "older", "share": 0, "shadow": True, "answered": 0, "compared": 0, "agreed": 0}
+    page.route("**/models/candidate", lambda route: route.fulfill(json=tried))
+    page.reload()
+    page.locator("#candidate > summary").press("Enter")
+    expect(page.locator(".candidate-state")).to_contain_text("“an older one” sees every drawing")
+    expect(page.locator("[data-model='older']")).to_be_visible()
 
 
 def test_older_models_are_a_page_away(page: Page, service: Service) -> None:
