@@ -1,7 +1,7 @@
 // @ts-check
 /** What the network says to a drawing, and what it saw of it. */
 import { paintInk } from "./cells.js";
-import { element, find } from "./dom.js";
+import { element, find, say } from "./dom.js";
 import { sureness } from "./format.js";
 import { Probabilities } from "./probabilities.js";
 
@@ -47,21 +47,18 @@ export class Answer {
     if (finished) this.announcement.textContent = spoken(reading);
   }
 
-  clear() {
+  /** @param {string} [reason]  why there is no answer to what is drawn */
+  clear(reason = "") {
     this.#reading = NOTHING;
     this.#chosen = 0;
-    this.digit.textContent = this.confidence.textContent = this.words.textContent = this.announcement.textContent = "";
+    this.digit.textContent = this.confidence.textContent = "";
+    this.words.textContent = reason;
+    say(this.announcement, reason, "plain");
     this.root.classList.remove("is-doubtful", "is-number");
     this.parts.hidden = true;
     this.probabilities.show(null);
     this.#paintSeen();
     this.seen.setAttribute("aria-label", "The 28 by 28 pixels the network saw: nothing yet");
-  }
-
-  /** Says why there is no answer. @param {string} reason */
-  explain(reason) {
-    this.clear();
-    this.words.textContent = reason;
   }
 
   #show() {

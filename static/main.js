@@ -131,15 +131,14 @@ function forget(reason) {
   recogniser.forget();
   boxes.show([]);
   why.clear();
-  if (reason) answer.explain(reason);
-  else answer.clear();
+  answer.clear(reason);
 }
 
 /** @param {Problem} problem */
 async function explainNoAnswer({ status, message, retryAfter }) {
   const isAway = status === 0 || status === 503;
   if (!retryAfter) forget(isAway ? "waiting for a model" : message);
-  else if (!shown) answer.explain("very busy; asking again");
+  else if (!shown) answer.clear("very busy; asking again");
   if (status === 404) models.refresh(); // the chosen model has been deleted
   if (status !== 503) return;
   await readiness.check();

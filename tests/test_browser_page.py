@@ -729,7 +729,8 @@ def test_a_busy_predictor_is_asked_again(page: Page, refusals: set[int]) -> None
     busy = {"status": 503, "headers": {"Retry-After": "1"}, "body": "{}"}
     page.route("**/predict?*", lambda route: route.fulfill(**busy))
     page.locator("#canvas").press("3")
-    expect(page.locator("#answer")).to_contain_text("very busy; asking again")
+    expect(page.locator(".sureness-words")).to_have_text("very busy; asking again")
+    expect(page.locator("#announcement")).to_have_text("very busy; asking again")
     page.unroute("**/predict?*")
     expect(page.locator("#digit")).to_have_text("3")
 
