@@ -1,6 +1,6 @@
 """What is decided after an epoch, on the host: when to stop, and how far to lower the learning rate."""
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from model.reports import EpochReport
 from model.spec_callbacks import EarlyStopping, Monitor, ReduceLrOnPlateau
@@ -8,6 +8,8 @@ from model.spec_callbacks import EarlyStopping, Monitor, ReduceLrOnPlateau
 
 class Patience(BaseModel):
     """What a monitor remembers from epoch to epoch."""
+
+    model_config = ConfigDict(extra="forbid")
 
     best: float | None = None
     best_epoch: int | None = None

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.callbacks import Patience
 from model.checkpoint import CheckpointError, DamagedError, check, metadata_of
@@ -24,13 +24,15 @@ _KEY = "training"
 class Journal(BaseModel):
     """Where a training is, apart from its arrays. Its random keys follow from the spec's seed and these numbers."""
 
+    model_config = ConfigDict(extra="forbid")  # so that another version's does not pass for one that lacks something
+
     epoch: int = 1  # the one that is being trained
     step: int = 0  # how many steps of it are done
     chunk_steps: int  # an epoch goes on in the pieces that it began in: they decide how its sums round
     totals: Totals | None = None  # the epoch's, so far
     seconds: float = 0.0  # that the epoch has taken so far
     history: list[EpochReport] = []
-    lowered_rate: float | None = None
+    plateau_rate: float | None = None  # what reduce_lr_on_plateau has made of the rate; None before its first epoch
     stopping: Patience = Patience()
     plateau: Patience = Patience()
     hardware: list[str] = []  # that it has been on, each once
@@ -53,6 +55,8 @@ class SavedTraining(NamedTuple):
 
 
 class _Metadata(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     spec: TrainSpec
     journal: Journal
 

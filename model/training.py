@@ -110,8 +110,8 @@ class Training:
 
     def _rates(self, steps: NDArray[np.int32]) -> NDArray[np.float64]:
         """The learning rates of these steps of the run."""
-        if (lowered := self.journal.lowered_rate) is not None:
-            return np.full(steps.shape, lowered, np.float64)
+        if (rate := self.journal.plateau_rate) is not None:
+            return np.full(steps.shape, rate, np.float64)
         epochs = self.spec.epochs
         return rates_at(self.spec.optimizer, steps, total_steps=self.plan.steps * epochs, epochs=epochs)
 
@@ -151,8 +151,7 @@ class Training:
             if keeps_best(spec) and journal.stopping.best_epoch == report.epoch:
                 self.best = self.weights()
         if plateau := spec.reduce_lr_on_plateau:
-            journal.plateau, lowered = reduced(journal.plateau, report, plateau, rate)
-            journal.lowered_rate = lowered
+            journal.plateau, journal.plateau_rate = reduced(journal.plateau, report, plateau, rate)
         journal.epoch, journal.step, journal.totals, journal.seconds = journal.epoch + 1, 0, None, 0.0
         journal.chunk_steps = self._plan_here.chunk_steps  # whoever began the last one
         return report

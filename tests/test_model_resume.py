@@ -1,5 +1,6 @@
 """A training that was stopped anywhere goes on to the same bits and the same history; a damaged checkpoint is known."""
 
+import hashlib
 import os
 import random
 import re
@@ -105,6 +106,17 @@ def test_a_damaged_checkpoint_or_another_specs_is_refused(whole: list[Report]) -
             resume(cut, EVERYTHING)
     with pytest.raises(CheckpointError, match="of another spec"):
         resume(data, EVERYTHING.model_copy(update={"seed": 1}))
+
+
+def test_a_checkpoint_of_a_version_with_other_fields_is_refused(whole: list[Report]) -> None:
+    file = checkpoints_of(whole)[0][32:]
+    header_bytes = 8 + int.from_bytes(file[:8], "little")
+    for field in (b"plateau_rate", b"best_epoch"):  # of the journal, and of what a monitor remembers
+        header = file[8:header_bytes].replace(field, b"another_name")
+        assert header != file[8:header_bytes]
+        other = len(header).to_bytes(8, "little") + header + file[header_bytes:]
+        with pytest.raises(CheckpointError, match="written by another version"):
+            resume(hashlib.sha256(other).digest() + other, EVERYTHING)
 
 
 def test_going_on_where_sums_may_round_otherwise_is_said(whole: list[Report], monkeypatch: pytest.MonkeyPatch) -> None:
