@@ -61,15 +61,16 @@ def apply_training(
     """The logits of the network in training, and its running statistics after this batch.
 
     images: [B, 28, 28] float32 in 0..1, ink high; the batch's key is consumed. Returns [B, C] float32 and one dict a
-    layer. Matrix products and what is between them are computed in dtype, batch normalization and the last layer in
-    float32.
+    layer. Matrix products and what is between them are computed in dtype, batch normalization and all from the last
+    kernel on in float32.
     """
     statistics: NetworkParameters = []
     x = images[..., None]  # [B, 28, 28, 1]
     keys = jax.random.split(batch.key, len(network))
+    last_kernel = max(index for index, layer in enumerate(network) if isinstance(layer, KernelLayer))
     for index, (layer, layer_parameters) in enumerate(zip(_up_to_logits(network), parameters, strict=True)):
         functions = layer_functions(layer)
-        layer_dtype = jnp.float32 if isinstance(layer, BatchNormalization) or index == len(network) - 1 else dtype
+        layer_dtype = jnp.float32 if isinstance(layer, BatchNormalization) or index >= last_kernel else dtype
         x, cast = jax.tree.map(lambda array, to=layer_dtype: array.astype(to), (x, layer_parameters))
         if functions.apply_training is None:
             x = functions.apply(cast, x, layer)

@@ -94,6 +94,17 @@ def test_a_last_activation_layer_is_fused_as_a_dense_ones_is() -> None:
     np.testing.assert_array_equal(net.outputs(logits, network=split), net.outputs(logits, network=SOFTMAX))
 
 
+def test_the_last_dense_layer_is_computed_in_float32_whatever_follows_it() -> None:
+    apart: tuple[Layer, ...] = (Flatten(), Dense(units=10), Dropout(rate=0.0), ActivationLayer(activation="softmax"))
+    parameters = net.init(jax.random.key(0), apart)
+
+    def logits(parameters: net.NetworkParameters, network: tuple[Layer, ...]) -> jax.Array:
+        batch = Batch(jax.random.key(1), jnp.ones(5, bool))
+        return net.apply_training(parameters, net.scale(IMAGES), batch, network=network, dtype="bfloat16")[0]
+
+    np.testing.assert_array_equal(logits(parameters, apart), logits(parameters[:2], SOFTMAX))
+
+
 LINEAR = (Flatten(), Dense(units=10))
 
 
