@@ -11,6 +11,7 @@ database, as everywhere.
 import argparse
 import asyncio
 import json
+import math
 import random
 import re
 import statistics
@@ -35,6 +36,7 @@ QUIET = {"INKLING_LOG_LEVEL": "ERROR"}
 POLL_SECONDS = 0.5
 REFERENCE_POLL_SECONDS = 0.005
 SETTLE_SECONDS = 30.0
+DRAIN_SECONDS = 5.0
 PAGE_SETTLE_SECONDS = 10.0
 PAGE_PAUSE_SECONDS = (4.0, 5.0)  # static/run-view.js, static/run-list.js, static/poll.js
 
@@ -122,12 +124,14 @@ def largest_lead(turns: list[tuple[str, str]], owners: dict[str, str]) -> int:
 
 
 def waits_of_first_runs(runs: list[dict[str, Any]], owners: dict[str, str]) -> list[float]:
-    first: dict[str, float] = {}
+    """Of each user, in seconds: from the first request to the first start."""
+    asked: dict[str, float] = {}
+    started: dict[str, float] = {}
     for run in runs:
         if user := owners.get(run["id"]):
-            wait = seconds_of(run["started_at"]) - seconds_of(run["created_at"])
-            first[user] = min(wait, first.get(user, wait))
-    return [*first.values()]
+            asked[user] = min(seconds_of(run["created_at"]), asked.get(user, math.inf))
+            started[user] = min(seconds_of(run["started_at"]), started.get(user, math.inf))
+    return [started[user] - asked[user] for user in started]
 
 
 def seconds_of(moment: str) -> float:
@@ -143,12 +147,12 @@ def measure_pages(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 async def poll(service: Service, runs: list[str], seconds: float) -> None:
-    answers: dict[str, list[float]] = {"GET /train/{id}": [], "GET /train": []}
+    run_seconds, list_seconds = list[float](), list[float]()
     watching = [asyncio.create_task(read_stream(service.url, run, {})) for run in runs]
-    asking = [asyncio.create_task(look_again(service.url, run, *answers.values())) for run in runs]
+    asking = [asyncio.create_task(look_again(service.url, run, run_seconds, list_seconds)) for run in runs]
     await asyncio.sleep(PAGE_SETTLE_SECONDS)
-    for taken in answers.values():
-        taken.clear()
+    run_seconds.clear()
+    list_seconds.clear()
     (api,) = service.pids("app.main")
     cpu, began = cpu_seconds(api), time.monotonic()
     await asyncio.sleep(seconds)
@@ -156,10 +160,10 @@ async def poll(service: Service, runs: list[str], seconds: float) -> None:
     assert not any(task.done() for task in (*watching, *asking)), "all were answered"
     for task in (*watching, *asking):
         task.cancel()
-    count = sum(map(len, answers.values()))
+    count = len(run_seconds) + len(list_seconds)
     print(f"{len(runs)} pages with a queued run each, {took:.0f} s: {count / took:.0f} requests/s")
     print(f"CPU of the API process: {100 * cpu / took:.0f} % of a core, {1e3 * cpu / count:.2f} ms a request")
-    for request, taken in answers.items():
+    for request, taken in (("GET /train/{id}", run_seconds), ("GET /train", list_seconds)):
         p50, p95 = (1e3 * sorted(taken)[int(share * (len(taken) - 1))] for share in (0.5, 0.95))
         print(f"{request}: p50 {p50:.0f} ms, p95 {p95:.0f} (n = {len(taken)})")
 
@@ -204,13 +208,13 @@ async def watch(service: Service, run: str, database: str, arguments: argparse.N
     await asyncio.sleep(SETTLE_SECONDS)  # all are connected, and have caught up
     first, cpu, began = max(written), cpu_seconds(api), time.monotonic()
     await asyncio.sleep(arguments.seconds)
-    cpu, last = cpu_seconds(api) - cpu, max(written) - 2
+    last, cpu, took = max(written), cpu_seconds(api) - cpu, time.monotonic() - began
+    await asyncio.sleep(DRAIN_SECONDS)  # late is not missed
     for task in (reference, *tasks):
         task.cancel()
-    events = range(first + 1, last)
+    events = range(first + 1, last + 1)
     delays = sorted(seen[event] - written[event] for seen in arrivals for event in events if event in seen)
     missed = count * len(events) - len(delays)
-    took = time.monotonic() - began
     print(f"{count} watchers of one run, {took:.0f} s, {len(events) / took:.1f} events/s each, {missed} missed")
     percentiles = [delays[int(share * (len(delays) - 1))] for share in (0.5, 0.95, 0.99, 1.0)]
     print("delay behind the database, s: " + "p50 {:.3f}, p95 {:.3f}, p99 {:.3f}, most {:.3f}".format(*percentiles))
