@@ -10,7 +10,8 @@ import argparse
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from typing import NamedTuple
 from app.checkpoints import Checkpoints
 from app.database import Database
 from app.settings import Settings
+from benchmarks.reporting import spread, table
+from benchmarks.turns import in_turn
 from model.compilation import configure_jax
 from model.data import Dataset, load_mnist
 from model.files import write_atomically
@@ -27,6 +30,7 @@ from model.spec import TrainSpec
 from model.train import fit
 
 RUN = "benchmark"
+HEADINGS = ("checkpoints in", "seconds an epoch (least–most)", "× without", "each: MB, ms", "share of the time", "n")
 
 Store = Callable[[bytes], None]
 
@@ -46,29 +50,38 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="trainings without and with each kind of checkpoints")
     parser.add_argument("--database", help="a PostgreSQL's URL; else SQLite's, in the folder for temporary files")
     arguments = parser.parse_args()
+    if arguments.epochs < 2:
+        parser.error("--epochs: at least 2, since the first is not counted")
     cache = Settings().cache_dir
     configure_jax(cache)
     images = load_mnist(cache).train
     spec = PRESETS[arguments.preset].spec.model_copy(update={"epochs": arguments.epochs})
-    with TemporaryDirectory(prefix="inkling-checkpoints-") as folder:
-        stores = stores_in(Path(folder), arguments.database)
+    with (
+        TemporaryDirectory(prefix="inkling-checkpoints-") as folder,
+        stores_in(Path(folder), arguments.database) as stores,
+    ):
         laps: dict[str, list[Lap]] = {name: [] for name in stores}
-        for _ in range(arguments.rounds):
-            for name, store in stores.items():
+        for number in range(arguments.rounds):
+            for name, store in in_turn([*stores.items()], number):
                 laps[name].append(trained(spec, images, store))
-    report(laps, arguments.epochs - 1)
+    print("\n".join(table(HEADINGS, report(laps, arguments.epochs - 1))))
 
 
-def stores_in(folder: Path, url: str | None) -> dict[str, Store | None]:
-    database = Database(url or f"sqlite:///{folder / 'inkling.db'}")
-    database.migrate()
-    checkpoints = Checkpoints(database)
-    attempt = checkpoints.begin(RUN)
-    return {
-        "without": None,
-        "a file (`inkling train`)": lambda data: write_atomically(folder / "checkpoint", data),
-        f"a row of {'PostgreSQL' if url else 'SQLite'} (service)": lambda data: checkpoints.save(RUN, attempt, data),
-    }
+@contextmanager
+def stores_in(folder: Path, url: str | None) -> Iterator[dict[str, Store | None]]:
+    with closing(Database(url or f"sqlite:///{folder / 'inkling.db'}")) as database:
+        database.migrate()
+        checkpoints = Checkpoints(database)
+        attempt = checkpoints.begin(RUN)
+        row = f"a row of {'PostgreSQL' if url else 'SQLite'} (service)"
+        try:
+            yield {
+                "without": None,
+                "a file (`inkling train`)": lambda data: write_atomically(folder / "checkpoint", data),
+                row: lambda data: checkpoints.save(RUN, attempt, data),
+            }
+        finally:
+            checkpoints.delete(RUN)
 
 
 def trained(spec: TrainSpec, images: Dataset, store: Store | None) -> Lap:
@@ -87,19 +100,15 @@ def trained(spec: TrainSpec, images: Dataset, store: Store | None) -> Lap:
     return Lap(ended - started, costs, size)
 
 
-def report(laps: dict[str, list[Lap]], epochs: int) -> None:
-    print("| checkpoints in | seconds an epoch (least–most) | × without | each: MB, ms | share of the time | n |")
-    print("| --- | --- | --- | --- | --- | --- |")
+def report(laps: dict[str, list[Lap]], epochs: int) -> Iterator[list[str]]:
+    """A table row each, beside the trainings without in the same rounds."""
     for name, own in laps.items():
-        each = [lap.seconds / epochs for lap in own]
         times = statistics.median(lap.seconds / bare.seconds for lap, bare in zip(own, laps["without"], strict=True))
         costs = [cost for lap in own for cost in lap.checkpoint_seconds]
-        cost = f"{own[-1].bytes / 1e6:.1f}, {1e3 * statistics.median(costs):.0f}" if costs else ""
+        each = f"{own[-1].bytes / 1e6:.1f}, {1e3 * statistics.median(costs):.0f}" if costs else ""
         share = sum(costs) / sum(lap.seconds for lap in own)
-        print(
-            f"| {name} | {statistics.median(each):.3f} ({min(each):.3f}–{max(each):.3f}) | {times:.3f} | {cost} "
-            f"| {share:.2%} | {len(own)} trainings, {len(costs)} checkpoints |"
-        )
+        count = f"{len(own)} trainings, {len(costs)} checkpoints"
+        yield [name, spread([lap.seconds / epochs for lap in own]), f"{times:.3f}", each, f"{share:.2%}", count]
 
 
 if __name__ == "__main__":

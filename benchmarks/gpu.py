@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.gpu > gpu.md
     JAX_PLATFORMS=cpu .venv/bin/python -m benchmarks.gpu --small    # a smoke test, without a GPU
 
-It needs model/ alone, and MNIST in the cache or within reach. Seconds are of the wall; what JAX traces and compiles is
+It needs no service, but MNIST in the cache or within reach. Seconds are of the wall; what JAX traces and compiles is
 told apart. `--json FILE` keeps every number.
 """
 
@@ -12,11 +12,10 @@ import hashlib
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.reporting import spread, table
 from model.compilation import configure_jax
 from model.data import Dataset, Mnist, load_mnist
 from model.presets import PRESETS, PresetName
@@ -162,7 +162,8 @@ def digest(preset: PresetName, mnist: Mnist) -> str:
 
 def seconds_to(seed: int, mnist: Mnist, compilations: Compilations) -> dict[str, float | None]:
     """Training seconds until an epoch ends with so much of the test set named right; scoring it counts."""
-    images, labels = (np.concatenate(parts) for parts in zip(*(vars(part).values() for part in mnist), strict=True))
+    images = np.concatenate([mnist.train.images, mnist.test.images])
+    labels = np.concatenate([mnist.train.labels, mnist.test.labels])
     held_out = len(mnist.test) / len(labels)  # the test set, which stands where images are held out
     spec = FAST.model_copy(update={"seed": seed, "validation_split": held_out})
     started, reached = time.perf_counter(), dict.fromkeys(AIMS)
@@ -175,32 +176,32 @@ def seconds_to(seed: int, mnist: Mnist, compilations: Compilations) -> dict[str,
     return reached
 
 
-def report(results: dict[str, Any]) -> list[str]:
-    lines = [", ".join(f"{name} {value}" for name, value in results["device"].items()), ""]
-    cold, *warm = results["tutorial"]
-    lines += ["| `tutorial` | training, s | tracing and compiling, s | n |", "| --- | --- | --- | --- |"]
-    for name, fits in (("cold", [cold]), ("warm", warm)):
-        training, compiling = (spread([one[part] for one in fits]) for part in ("training", "compiling"))
-        lines.append(f"| {name} | {training} | {compiling} | {len(fits)} |")
-    lines += ["", "| step | µs | n |", "| --- | --- | --- |"]
-    lines += [f"| {name} | {spread(laps, 1e6)} | {len(laps)} |" for name, laps in results["steps"].items()]
-    lines += ["", "| one epoch in two processes | bits |", "| --- | --- |"]
-    lines += [
-        f"| {name} | {'the same' if len({*found}) == 1 else 'differ'} |" for name, found in results["bits"].items()
-    ]
-    lines += ["", "| of the test set right | training, s | runs that reached it |", "| --- | --- | --- |"]
+def report(results: dict[str, Any]) -> Iterator[str]:
+    yield ", ".join(f"{name} {value}" for name, value in results["device"].items())
+    for headings, rows in (
+        (["`tutorial`", "training, s", "tracing and compiling, s", "n"], fits_rows(results["tutorial"])),
+        (["step", "µs", "n"], ([name, spread(laps, 1e6), str(len(laps))] for name, laps in results["steps"].items())),
+        (["one epoch in two processes", "bits"], bits_rows(results["bits"])),
+        (["of the test set right", "training, s", "runs that reached it"], aims_rows(results["seconds to"])),
+    ):
+        yield ""
+        yield from table(headings, rows)
+
+
+def fits_rows(fits: list[dict[str, float]]) -> Iterator[list[str]]:
+    for name, those in (("cold", fits[:1]), ("warm", fits[1:])):
+        yield [name, *(spread([one[part] for one in those]) for part in ("training", "compiling")), str(len(those))]
+
+
+def bits_rows(digests: dict[str, list[str]]) -> Iterator[list[str]]:
+    for name, found in digests.items():
+        yield [name, "the same" if len({*found}) == 1 else "differ"]
+
+
+def aims_rows(runs: list[dict[str, float | None]]) -> Iterator[list[str]]:
     for aim in AIMS:
-        times = [run[aim] for run in results["seconds to"] if run[aim] is not None]
-        lines.append(f"| {aim} | {spread(times)} | {len(times)} of {len(results['seconds to'])} |")
-    return lines
-
-
-def spread(numbers: Sequence[float], scale: float = 1.0) -> str:
-    """Median, least and most."""
-    if not numbers:
-        return "–"
-    least, middle, most = (scale * of(numbers) for of in (min, statistics.median, max))
-    return f"{middle:.4g} ({least:.4g}–{most:.4g})"
+        times = [seconds for run in runs if (seconds := run[aim]) is not None]
+        yield [aim, spread(times), f"{len(times)} of {len(runs)}"]
 
 
 if __name__ == "__main__":

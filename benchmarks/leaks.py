@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.settings import Settings
+from benchmarks.reporting import table
 from benchmarks.serving_peers import wrk
 from benchmarks.serving_peers.process import memory_bytes
 from model.data import load_mnist
 from tests.processes import Service, serving
 
 QUIET = {"INKLING_LOG_LEVEL": "ERROR"}
+HEADINGS = ("requests", "memory (MB)", "requests/s", "refused (4xx)", "5xx", "unanswered")
 CONNECTIONS = 16
 BURST_SECONDS = 1.0
 SIDES = (28, 112, 280, 560)
@@ -52,15 +54,13 @@ def main() -> None:
             service.ready()  # it has trained its first model by itself
         with serving(folder / "data", "api", **QUIET) as service:
             service.ready()
-            for row in growth(service, requests, arguments.requests, arguments.parts):
-                print(row, flush=True)
+            for line in table(HEADINGS, growth(service, requests, arguments.requests, arguments.parts)):
+                print(line, flush=True)
 
 
-def growth(service: Service, requests: Path, count: int, parts: int) -> Iterator[str]:
+def growth(service: Service, requests: Path, count: int, parts: int) -> Iterator[list[str]]:
     """A table row before the first request and after each part."""
-    yield "| requests | memory (MB) | requests/s | refused (4xx) | 5xx | unanswered |"
-    yield "| --- | --- | --- | --- | --- | --- |"
-    yield f"| 0 | {megabytes(service):.1f} | | | | |"
+    yield ["0", megabytes(service), "", "", "", ""]
     sent = 0
     for part in range(1, parts + 1):
         came = []
@@ -70,11 +70,11 @@ def growth(service: Service, requests: Path, count: int, parts: int) -> Iterator
         speed = sum(load.requests for load in came) / sum(load.seconds for load in came)
         failed = sum(load.server_errors for load in came)
         refused, broken = sum(load.refused for load in came) - failed, sum(load.broken for load in came)
-        yield f"| {sent:,} | {megabytes(service):.1f} | {speed:.0f} | {refused} | {failed} | {broken} |"
+        yield [f"{sent:,}", megabytes(service), f"{speed:.0f}", *map(str, (refused, failed, broken))]
 
 
-def megabytes(service: Service) -> float:
-    return sum(map(memory_bytes, service.pids())) / 1e6
+def megabytes(service: Service) -> str:
+    return f"{sum(map(memory_bytes, service.pids())) / 1e6:.1f}"
 
 
 def mixed(folder: Path) -> Iterator[wrk.Request]:

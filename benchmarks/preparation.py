@@ -34,10 +34,10 @@ def main() -> None:
         everything = seconds(lambda image_bytes=image_bytes: from_image(image_bytes), count)
         decoding = seconds(lambda image_bytes=image_bytes: decode(image_bytes), count)
         preparing = seconds(lambda image=image: prepared(image), count)
-        print(f"{name:24}" + "".join(f"{median(times):>14}" for times in (everything, decoding, preparing)))
+        print(f"{name:24}" + "".join(f"{spread(times):>14}" for times in (everything, decoding, preparing)))
     pixels = np.asarray(ImageOps.invert(drawing()))
-    print(f"{'pixels [280, 280]':24}{median(seconds(lambda: from_pixels(pixels), count)):>14}")
-    print(f"{'segmentation, one digit':24}{median(seconds(lambda: segment(png(drawing())), count)):>14}")
+    print(f"{'pixels [280, 280]':24}{spread(seconds(lambda: from_pixels(pixels), count)):>14}")
+    print(f"{'segmentation, one digit':24}{spread(seconds(lambda: segment(png(drawing())), count)):>14}")
 
 
 def drawing() -> Image.Image:
@@ -92,7 +92,7 @@ def seconds(work: Callable[[], object], count: int) -> list[float]:
     return [turn() for _ in range(count)]
 
 
-def median(times: list[float]) -> str:
+def spread(times: list[float]) -> str:
     return f"{np.median(times) * 1e6:.0f} ({min(times) * 1e6:.0f})"
 
 

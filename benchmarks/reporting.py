@@ -1,7 +1,8 @@
-"""What the reports share: a table in Markdown, and the machine that was measured."""
+"""What the reports share: a table in Markdown, a median with its spread, and the machine that was measured."""
 
 import os
 import platform
+import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -15,6 +16,14 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[st
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def spread(numbers: Sequence[float], scale: float = 1.0) -> str:
+    """Median (least–most)."""
+    if not numbers:
+        return "–"
+    middle, least, most = (scale * of(numbers) for of in (statistics.median, min, max))
+    return f"{middle:.4g} ({least:.4g}–{most:.4g})"
 
 
 def machine() -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.peers.job import CHANCE_LOSS, EPOCH_IMAGES, Job, step_flops
 from benchmarks.peers.process import Peer, Slice
-from benchmarks.reporting import machine, table
+from benchmarks.reporting import machine, spread, table
 
 MATRIX_SIDE = 2_048  # of the product whose speed is called the machine's peak
 STEADY = 1.25  # how far the best matrix peak may be above the worst before the table says so
@@ -99,11 +99,6 @@ def _jobs_table(what: str, rows: Sequence[Row], cell: Callable[[Row], str]) -> I
         [what, *(f"{job.network_name}, {job.batch_size}" for job in jobs)],
         ([title, *(cells.get((title, job), "") for job in jobs)] for title in titles),
     )
-
-
-def spread(values: Sequence[float]) -> str:
-    """Median (least–most)."""
-    return f"{statistics.median(values):.3g} ({min(values):.3g}–{max(values):.3g})" if values else "–"
 
 
 def ratio(row: Row, ours: Row) -> float:
