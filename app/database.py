@@ -30,12 +30,15 @@ UNAVAILABLE = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutErr
 
 # Times come back in UTC. A process that sleeps, or a machine that is gone, in the middle of a transaction holds the
 # others up for so long.
-_POSTGRESQL = {
-    "options": f"-csearch_path={SCHEMA} -ctimezone=UTC -cidle_in_transaction_session_timeout=15s -clock_timeout=30s",
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
+_OPTIONS = f"-csearch_path={SCHEMA} -ctimezone=UTC -cidle_in_transaction_session_timeout=15s -clock_timeout=30s"
+
+# A server that vanishes without a word is given up after 25 seconds; else what was sent to it waits for 15 minutes.
+_LIVENESS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",  # ms
 }
 
 Result = TypeVar("Result")
@@ -47,10 +50,15 @@ def queue_url(url: str) -> str:
     """Where the durable queue of the same service lives."""
     parsed = sa.make_url(url)
     if parsed.drivername == POSTGRESQL:
-        return url
+        return _with_liveness(parsed).render_as_string(hide_password=False)
     assert parsed.database is not None, "the settings take no other"
     path = Path(parsed.database)
     return f"sqlite:///{path.with_name('queue.db' if path.stem == 'inkling' else f'{path.stem}-queue.db')}"
+
+
+def _with_liveness(url: sa.URL) -> sa.URL:
+    """What the URL says of it itself stands."""
+    return url.set(query={**_LIVENESS, **url.query})
 
 
 class Database:
@@ -60,9 +68,8 @@ class Database:
         parsed = sa.make_url(url)
         self.is_postgresql = parsed.drivername == POSTGRESQL
         if self.is_postgresql:
-            self._engine = sa.create_engine(
-                parsed.set(drivername="postgresql+psycopg"), connect_args=_POSTGRESQL, pool_pre_ping=True
-            )
+            with_driver = _with_liveness(parsed).set(drivername="postgresql+psycopg")
+            self._engine = sa.create_engine(with_driver, connect_args={"options": _OPTIONS}, pool_pre_ping=True)
         else:
             prepare_file(parsed)
             self._engine = sa.create_engine(parsed, connect_args={"timeout": TIMEOUT_SECONDS})

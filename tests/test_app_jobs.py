@@ -110,6 +110,19 @@ def test_a_run_is_queued_over_the_last_connection_that_is_free(other: Jobs, data
     assert other.counts()["queued"] == 1
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_database_server_that_vanishes_is_given_up(database_url: str) -> None:
+    url = f"{database_url}?tcp_user_timeout=9000"
+    with closing(Database(url)) as database:
+        database.migrate()
+        with closing(Jobs(database, Registry(database), Settings(database_url=url))) as jobs:
+            for connection in (database.reading(), jobs._queue.engine.connect()):
+                with connection:
+                    parameters = connection.connection.driver_connection.info.get_parameters()
+                assert (parameters["keepalives_idle"], parameters["connect_timeout"]) == ("10", "10")
+                assert parameters["tcp_user_timeout"] == "9000"  # as its URL says
+
+
 @pytest.mark.parametrize("diverged", [False, True])
 def test_a_deleted_runs_id_is_not_given_again_where_its_model_stays(
     other: Jobs, queue: Any, database: Database, checkpoints: Checkpoints, diverged: bool
