@@ -1,19 +1,30 @@
 """Models side by side: where their specs differ, and how well each tells every digit."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
-from app.model_schemas import Difference, DigitComparison, ModelComparison
+from pydantic import ValidationError
+
+from app.model_schemas import Difference, DigitComparison, ModelComparison, ModelInfo
 from app.registry import Registry
 from model.scores import Evaluation
+from model.spec import TrainSpec
 
 
 def compare(registry: Registry, names: list[str]) -> ModelComparison:
     """names: ids or aliases. Raises ModelNotFoundError."""
     models = [registry.model(name) for name in names]
-    specs = [registry.spec(model.id).model_dump(mode="json") for model in models]
+    specs = [_spec(model) for model in models]
     evaluations = [registry.evaluation(model.id)[1] for model in models]
     return ModelComparison(models=models, differences=list(differences("spec", specs)), per_class=_digits(evaluations))
+
+
+def _spec(model: ModelInfo) -> dict[str, Any]:
+    """As this version would write it, so that what has another form only is no difference; else as it is stored."""
+    with suppress(ValidationError):
+        return TrainSpec.model_validate(model.spec).model_dump(mode="json")
+    return model.spec
 
 
 def differences(path: str, values: list[Any]) -> Iterator[Difference]:

@@ -129,10 +129,6 @@ class Registry(Aliases):
         model, report = self._row(name, _models.c.id, _models.c.evaluation)
         return model, Evaluation.model_validate(report)
 
-    def spec(self, name: str) -> TrainSpec:
-        (spec,) = self._row(name, _models.c.spec)
-        return TrainSpec.model_validate(spec)
-
     def parameters(self, name: str) -> tuple[str, bytes]:
         """The id of the model that `name` stands for, and its safetensors bytes. Raises UnusableModelError."""
         model, data, sha256 = self._row(name, _models.c.id, _models.c.safetensors, _models.c.sha256)

@@ -17,8 +17,10 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from app import model_tables
 from app.aliases import Candidate, Counts
 from app.checkpoints import Checkpoints
+from app.comparisons import compare
 from app.database import SCHEMA, UNAVAILABLE, Database
 from app.errors import (
     AliasNotFoundError,
@@ -143,6 +145,15 @@ def test_models_are_found_by_name_whatever_it_holds(registry: Registry) -> None:
     assert (changed.name, changed.description) == ("AC", "said by ada")
     assert registry.change("default", None, "").description == ""
     assert [model.id for model in registry.models(name="ac")] == [models["ab"]]
+
+
+def test_models_whose_spec_this_version_refuses_are_compared(registry: Registry, database: Database) -> None:
+    old, new = publish(registry, "old", 0.9), publish(registry, "new", 0.9)
+    refused = {"optimizer": {"type": "sgd", "momentum": 0.9999999}}
+    with database.writing() as connection:
+        connection.execute(model_tables.models.update().where(model_tables.models.c.id == old).values(spec=refused))
+    fields = {difference.field: difference.values for difference in compare(registry, [old, new]).differences}
+    assert fields["spec.optimizer.momentum"] == [0.9999999, None]
 
 
 def test_a_handful_of_validation_images_does_not_make_a_default(registry: Registry) -> None:
