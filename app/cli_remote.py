@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -156,6 +156,7 @@ def _url_here() -> str:
 
 def _watch(inkling: "Inkling", run: "Run") -> "RunEnd":
     """How the run has ended."""
+    from app.client import UnreachableError
     from app.schemas import RunEnd
     from app.terminal import TrainingBar
 
@@ -167,12 +168,14 @@ def _watch(inkling: "Inkling", run: "Run") -> "RunEnd":
                     return event
                 bar.show(event)
     except KeyboardInterrupt:
-        _say_how_to_go_on(run.id)
+        fail(_how_to_go_on(run.id), INTERRUPTED)
+    except UnreachableError as error:
+        fail(f"{error}; {_how_to_go_on(run.id)}")
     raise AssertionError("a watched run ends")
 
 
-def _say_how_to_go_on(run: str) -> NoReturn:
-    fail(f"run {run} goes on: `inkling watch {run}` shows it, `inkling cancel {run}` ends it", INTERRUPTED)
+def _how_to_go_on(run: str) -> str:
+    return f"run {run} goes on: `inkling watch {run}` shows it, `inkling cancel {run}` ends it"
 
 
 def _tell_end(inkling: "Inkling", run: str, end: "RunEnd") -> None:

@@ -21,7 +21,15 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
-from app.connection import ClientError, Connection, Message, ServiceError, UnknownAnswerError, UnreachableError
+from app.connection import (
+    ClientError,
+    Connection,
+    Message,
+    ServiceError,
+    UnknownAnswerError,
+    UnreachableError,
+    header_value,
+)
 from app.model_schemas import (
     AliasInfo,
     AliasList,
@@ -97,7 +105,9 @@ class Inkling:
 
         idempotency_key: your name for the request; sent again with it, it queues no second run.
         """
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+        headers = (
+            {b"Idempotency-Key": header_value(idempotency_key, "the idempotency key")} if idempotency_key else None
+        )
         spec = _spec(spec, preset, fields)
         return self._service.read(Run, "POST", "/train", json=spec, params={"priority": priority}, headers=headers)
 
@@ -243,7 +253,7 @@ class Inkling:
 
     def upload(self, file: str | os.PathLike[str] | bytes, name: str | None = None) -> ModelInfo:
         """Adds a model from a safetensors file as `download` gives it. The same bytes again give the same model."""
-        headers = {"Content-Type": "application/octet-stream"}
+        headers = {b"Content-Type": b"application/octet-stream"}
         content = _content(file)
         return self._service.read(
             ModelInfo, "POST", "/models", content=content, params=_given(name=name), headers=headers

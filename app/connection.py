@@ -6,6 +6,7 @@ ClientError
 └── UnknownAnswerError    an answer that is not the one asked for
 """
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from app.schemas import Problem
 RECONNECT_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 _PASSING = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+_HEADER_VALUE = re.compile("[!-~\x80-\xff]+( +[!-~\x80-\xff]+)*")
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -60,15 +62,14 @@ class Connection:
     """Every method raises ClientError."""
 
     def __init__(self, url: str, *, key: str | None, timeout_seconds: float, patience_seconds: float) -> None:
+        headers = {b"Authorization": b"Bearer " + header_value(key, "the key")} if key else None
         try:
-            headers = {b"Authorization": f"Bearer {key}".encode("latin-1")} if key else None
             self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_seconds)
-        except UnicodeEncodeError:
-            raise ClientError("the key has characters that no HTTP header can carry") from None
         except httpx.InvalidURL as error:
             raise UnreachableError(url, error) from error
         self._url = str(self._http.base_url.copy_with(username=None, password=None)).rstrip("/")
         self._patience_seconds = patience_seconds
+        self._reached = False  # somebody has answered
 
     def close(self) -> None:
         self._http.close()
@@ -82,16 +83,17 @@ class Connection:
             raise self._unknown(answer, kind, error) from error
 
     def request(
-        self, method: str, path: str, *, json: Any = None, headers: Mapping[str, str] | None = None, **request: Any
+        self, method: str, path: str, *, json: Any = None, headers: Mapping[bytes, bytes] | None = None, **request: Any
     ) -> httpx.Response:
         """json: what becomes the body, pydantic's objects included."""
         if json is not None:
             request["content"] = to_json(json)
-            headers = {**(headers or {}), "Content-Type": "application/json"}
+            headers = {**(headers or {}), b"Content-Type": b"application/json"}
         try:
             answer = self._http.request(method, path, headers=headers, **request)
         except httpx.RequestError as error:
             raise UnreachableError(self._url, error) from error
+        self._reached = True
         return _successful(answer)
 
     def follow(self, path: str) -> Iterator[Message]:
@@ -99,19 +101,18 @@ class Connection:
 
         Raises what was wrong last when that has lasted for patience_seconds, and at once where nobody ever answered.
         """
-        last, reached, failing_since = None, False, 0.0
+        last, failing_since = None, 0.0
         while True:
             pause = RECONNECT_SECONDS
             try:
                 with self._stream(path, last) as lines:
-                    reached, failing_since = True, 0.0
+                    failing_since = 0.0
                     for message in _messages(lines):
                         last = message.id or last
                         yield message
             except (UnreachableError, ServiceError) as error:
-                reached = reached or isinstance(error, ServiceError)
                 failing_since = failing_since or time.monotonic()
-                if not (reached and _passes(error)) or time.monotonic() - failing_since > self._patience_seconds:
+                if not (self._reached and _passes(error)) or time.monotonic() - failing_since > self._patience_seconds:
                     raise
                 pause = min(getattr(error, "retry_after", None) or pause, LONGEST_PAUSE_SECONDS)
             time.sleep(pause)
@@ -122,6 +123,7 @@ class Connection:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
         try:
             with self._http.stream("GET", path, headers=headers) as answer:
+                self._reached = True
                 if not answer.headers.get("content-type", "").startswith("text/event-stream"):
                     answer.read()
                     _successful(answer)
@@ -137,6 +139,13 @@ class Connection:
             f"{self._url}{answer.request.url.path} answers with what is no {kind.__name__} here ({where}: "
             f"{first['msg']}); is the address Inkling's, and the service no newer than this client?"
         )
+
+
+def header_value(text: str, what: str) -> bytes:
+    """Raises ClientError, which does not repeat the text: it may be secret."""
+    if not _HEADER_VALUE.fullmatch(text):
+        raise ClientError(f"{what} has characters that no HTTP header can carry, such as a line's end")
+    return text.encode("latin-1")
 
 
 def _successful(answer: httpx.Response) -> httpx.Response:

@@ -67,7 +67,7 @@ def test_a_spec_is_a_dict_an_object_a_preset_or_fields(inkling: Inkling) -> None
 
 
 def test_a_training_that_is_sent_again_with_its_key_is_one(inkling: Inkling) -> None:
-    first, second = (inkling.train(LONG_SPEC, idempotency_key="the client's") for _ in range(2))
+    first, second = (inkling.train(LONG_SPEC, idempotency_key="Übung 1") for _ in range(2))
     assert first.id == second.id
     inkling.cancel(first)
 
@@ -225,8 +225,14 @@ def test_a_key_opens_what_it_guards(tmp_path: Path) -> None:
             with pytest.raises(ServiceError, match="no model is ready yet") as early:
                 ada.predict(SEVEN)
             assert (early.value.status, early.value.retry_after) == (503, 5.0)
-    with pytest.raises(ClientError, match="no HTTP header can carry"):
-        Inkling(key="鍵")
+
+
+@pytest.mark.parametrize("key", ["鍵", "5ecret\r", "5ecret ", "5ec\nret", "\x7f5ecret"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(ClientError, match=r"^the key has characters that no HTTP header can carry, such as a"):
+        Inkling(key=key)
+    with Inkling() as inkling, pytest.raises(ClientError, match=r"^the idempotency key has characters"):
+        inkling.train(SMALL_SPEC, idempotency_key=key)
 
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -287,6 +293,21 @@ def test_a_stream_that_breaks_off_goes_on_behind_the_last_whole_event() -> None:
         *epochs, end = inkling.watch("some")
     assert [epoch.epoch for epoch in epochs if isinstance(epoch, EpochReport)] == [1, 2]
     assert isinstance(end, RunEnd) and (end.state, end.error) == ("failed", "a\u2028b")
+
+
+def test_a_service_that_has_answered_is_waited_for() -> None:
+    def break_off(request: BaseHTTPRequestHandler) -> None: ...
+
+    with (
+        answering(
+            replying(200, "application/json", '{"models": []}'),
+            break_off,
+            replying(200, "text/event-stream", 'event: end\ndata: {"state": "succeeded"}\n\n'),
+        ) as url,
+        Inkling(url) as inkling,
+    ):
+        inkling.leaderboard()
+        assert list(inkling.watch("some")) == [RunEnd(state="succeeded")]
 
 
 def test_a_service_that_stays_away_is_given_up(service: Service) -> None:
