@@ -51,6 +51,7 @@ __all__ = ["ClientError", "Event", "Inkling", "ServiceError", "UnknownAnswerErro
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 RUNS_ON_A_PAGE = 100
+UPLOAD_SECONDS = 600.0  # the service scores a model for up to 120 s, after those of up to three others
 
 Event = Progress | EpochReport | RunEnd
 _EVENTS: dict[str, type[Event]] = {"progress": Progress, "epoch": EpochReport, "end": RunEnd}
@@ -69,7 +70,8 @@ D = TypeVar("D", bound=Drawing)
 class Inkling:
     """One service. A run or model is named by its id, or given as what another method has returned.
 
-    key: where the service has keys. timeout_seconds: for each answer, and for a sign of life of a watched run.
+    key: where the service has keys. timeout_seconds: for each answer but an upload's, and for a sign of life of a
+    watched run.
     patience_seconds: how long `watch` tries to get back to a service that was there.
     """
 
@@ -101,7 +103,7 @@ class Inkling:
         idempotency_key: str | None = None,
         **fields: Any,
     ) -> Run:
-        """Queues a training of a spec as POST /train takes it, the fields given beside it first, then the preset's.
+        """Queues a training. `fields` override the spec's, which override the preset's.
 
         idempotency_key: your name for the request; sent again with it, it queues no second run.
         """
@@ -252,12 +254,13 @@ class Inkling:
         self._service.request("DELETE", _model_path(model))
 
     def upload(self, file: str | os.PathLike[str] | bytes, name: str | None = None) -> ModelInfo:
-        """Adds a model from a safetensors file as `download` gives it. The same bytes again give the same model."""
+        """Adds a model from a safetensors file as `download` gives it. The same bytes again give the same model.
+
+        The service scores it first, which may take minutes.
+        """
         headers = {b"Content-Type": b"application/octet-stream"}
-        content = _content(file)
-        return self._service.read(
-            ModelInfo, "POST", "/models", content=content, params=_given(name=name), headers=headers
-        )
+        sent = {"content": _content(file), "params": _given(name=name), "headers": headers}
+        return self._service.read(ModelInfo, "POST", "/models", **sent, timeout=UPLOAD_SECONDS)
 
     def download(self, model: str | ModelInfo, path: str | os.PathLike[str]) -> None:
         """Writes the model's parameters and spec as a safetensors file."""
