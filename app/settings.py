@@ -89,13 +89,23 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise ValueError(f"not JSON: {error}") from None
 
+    @field_validator("api_keys")
+    @classmethod
+    def _check_api_keys(cls, keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        if "" in keys:
+            raise ValueError("a user's name is empty")
+        if len({*keys.values()}) < len(keys):
+            raise ValueError("two users have the same key")
+        return keys
+
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, url: str) -> str:
         if url:
             from sqlalchemy import make_url  # takes a while, and few processes that read settings have a URL
 
-            make_url(url)
+            if not make_url(url).database:
+                raise ValueError("it names no database: postgresql://USER:PASSWORD@HOST/DATABASE")
         return url
 
     @field_validator("max_waiting_images")
@@ -129,7 +139,10 @@ class Settings(BaseSettings):
     @field_validator("data_dir", "cache_dir")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
+        try:
+            return path.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError(f"{path.parts[0]} is no user's folder here: write the whole path") from None
 
     @property
     def database(self) -> str:

@@ -70,9 +70,13 @@ def test_a_process_loads_nothing_heavy_that_it_does_not_need(module: str, heavy:
         ("INKLING_LOG_LEVEL", "loud", "DEBUG|INFO|WARNING|ERROR"),
         ("INKLING_API_KEYS", '{"ada": ""}', "at least 1"),
         ("INKLING_API_KEYS", "ada", "not JSON: "),
+        ("INKLING_API_KEYS", '{"": "5ecret"}', "a user's name is empty"),
+        ("INKLING_API_KEYS", '{"ada": "5ecret", "bob": "5ecret"}', "two users have the same key"),
         ("INKLING_PRIORITY_USERS", "ada", "not JSON: "),
+        ("INKLING_DATA_DIR", "~nobody123/inkling", "~nobody123 is no user's folder here"),
         ("INKLING_DATABASE_URL", "sqlite:///:memory:", "should match pattern"),
         ("INKLING_DATABASE_URL", "postgresql://inkling@host:port/inkling", "'port'"),
+        ("INKLING_DATABASE_URL", "postgresql://inkling@host/", "names no database"),
     ],
 )
 def test_a_bad_setting_is_named(name: str, value: str, says: str) -> None:
