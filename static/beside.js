@@ -70,6 +70,7 @@ export class Beside {
       if (this.choice.value === id) this.run = chosen;
     } catch (cause) {
       problemOf(cause); // what is shown beside stays
+      if (this.choice.value === id) this.choice.value = this.run?.id ?? "";
     }
     this.onChange();
   }

@@ -26,6 +26,9 @@ import { Why } from "./why.js";
 /** @typedef {import("./recogniser.js").Question} Question */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 
+/** A run that is asked for with such an answer has been deleted, or is of another version. */
+const NEVER_AGAIN = [404, 409];
+
 const answer = new Answer(find(document, "#answer", HTMLElement), showChoice);
 const boxes = new Boxes(find(document, "#boxes", SVGElement));
 const why = new Why(find(document, "#why", HTMLDetailsElement));
@@ -77,7 +80,7 @@ const view = new RunView(watch, {
   onReport: (model) => report.open(model),
   onChange: () => runs.refresh(),
   onDelete: () => {
-    history.replaceState(null, "", location.pathname + location.hash);
+    leaveAddress();
     runs.title.focus({ preventScroll: true }); // the button has gone
     runs.refresh();
   },
@@ -147,9 +150,15 @@ async function explainNoAnswer({ status, message, retryAfter }) {
   forget("waiting for a model");
 }
 
+const runInAddress = () => new URLSearchParams(location.search).get("run");
+
 /** A run that somebody has chosen or started is watched again after a reload. @param {string} id */
 function keepInAddress(id) {
   history.replaceState(null, "", `?run=${encodeURIComponent(id)}${location.hash}`);
+}
+
+function leaveAddress() {
+  history.replaceState(null, "", location.pathname + location.hash);
 }
 
 /** @param {string} id */
@@ -158,16 +167,18 @@ async function watchRun(id) {
     await view.open(id);
     runs.show();
   } catch (cause) {
-    if (problemOf(cause).status === 404) runs.refresh();
+    if (!NEVER_AGAIN.includes(problemOf(cause).status)) return;
+    if (runInAddress() === id) leaveAddress();
+    runs.refresh();
   }
 }
 
-/** Before anybody has chosen: a running run, or else the newest. @param {RunSummary[]} recent */
+/** Before anybody has chosen: the address' run, a running one, or else the newest. @param {RunSummary[]} recent */
 function watchTheMostInteresting(recent) {
   const [newest] = recent;
   if (view.isTaken || !newest) return;
   const choice = recent.find(({ state }) => state === "running") ?? recent.find(isActive) ?? newest;
-  watchRun(choice.id);
+  watchRun(runInAddress() ?? choice.id);
 }
 
 offerSamples(find(document, "#samples", HTMLElement), (digit) => board.writeSample(digit));
@@ -184,6 +195,6 @@ document.addEventListener("visibilitychange", () => (document.hidden ? view.rest
 
 form.load();
 readiness.check();
-const kept = new URLSearchParams(location.search).get("run");
+const kept = runInAddress();
 if (kept) watchRun(kept);
 runs.refresh();

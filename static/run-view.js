@@ -94,6 +94,10 @@ export class RunView {
     try {
       const opened = await run(id);
       if (this.#wanted === id) this.watch(opened);
+    } catch (cause) {
+      if (this.#wanted === id) this.#refusal = problemOf(cause).message;
+      this.#show();
+      throw cause;
     } finally {
       if (this.#wanted === id) this.#wanted = "";
     }

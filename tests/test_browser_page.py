@@ -309,12 +309,17 @@ def test_a_network_is_laid_out_from_the_keyboard_and_trained(page: Page, service
     expect(page.locator("#run-state")).to_have_text("cancelled")
 
 
-def test_another_run_is_shown_beside_the_watched_one(page: Page, service: Service) -> None:
+def test_another_run_is_shown_beside_the_watched_one(page: Page, service: Service, refusals: set[int]) -> None:
+    refusals.add(503)
     older, newer = (service.train(**{**SMALL_SPEC, "name": name, "epochs": 2}) for name in ("older", "newer"))
     service.ended(newer)
     page.reload()
     expect(page.locator("#run-name")).to_have_text("newer")
     other, epochs = page.locator("#beside"), page.locator("#loss-chart .chart-beside-epoch")
+    page.route(f"**/train/{older}", lambda route: route.fulfill(status=503, json={}), times=1)
+    with page.expect_response(f"**/train/{older}"):
+        other.select_option(older)
+    expect(other).to_have_value("")
     other.select_option(older)
     expect(epochs).to_have_count(2)
     expect(page.locator(".legend-beside")).to_be_visible()
@@ -421,6 +426,29 @@ def test_what_the_list_says_of_the_watched_run_is_looked_into(page: Page, servic
     expect(state).to_have_text("succeeded")
     page.clock.fast_forward(7_300_000)
     expect(page.locator(".run-queue")).to_contain_text("hours ago")
+
+
+def test_a_run_in_the_address_is_asked_for_until_it_comes_or_is_gone(
+    page: Page, service: Service, refusals: set[int]
+) -> None:
+    refusals |= {404, 503}
+    first = service.get(f"/train/{FIRST_RUN}")
+    listed = [{**first, "id": "other", "state": "running"}]
+    page.clock.install()
+    page.route("**/train?limit=*", lambda route: route.fulfill(json={"runs": listed, "next_offset": None}))
+    page.route(f"**/train/{FIRST_RUN}", lambda route: route.fulfill(status=503, json={}), times=1)
+    page.goto(f"{service.url}/?run={FIRST_RUN}")
+    expect(page.locator("[data-run='other']")).to_be_visible()
+    page.clock.fast_forward(5_000)
+    expect(page.locator("#run-name")).to_have_text(first["name"])
+
+    page.route("**/train/other", lambda route: route.fulfill(status=503, json={"detail": "no"}), times=1)
+    page.locator("[data-run='other']").press("Enter")
+    expect(page.locator(".run-message")).to_have_text("no")
+    expect(page).to_have_url(f"{service.url}/?run=other")
+    page.locator("[data-run='other']").press("Enter")
+    expect(page.locator(".run-message")).to_contain_text("it has been deleted")
+    expect(page).to_have_url(f"{service.url}/")
 
 
 def test_models_are_fetched_when_a_run_has_given_one_and_not_when_one_is_queued(page: Page, service: Service) -> None:
