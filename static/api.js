@@ -110,7 +110,7 @@ export const run = (id) => request(`train/${encodeURIComponent(id)}`);
 export const cancel = (id) => request(`train/${encodeURIComponent(id)}/cancel`, { method: "POST" });
 
 /** @param {string} id @returns {Promise<void>} */
-export const deleteRun = (id) => request(`train/${encodeURIComponent(id)}`, { method: "DELETE" });
+export const deleteRun = (id) => remove(`train/${encodeURIComponent(id)}`);
 
 /** @returns {Promise<boolean>} */
 export const hasModels = async () => (await request("models?limit=1")).models.length > 0;
@@ -163,7 +163,7 @@ export const candidate = () => request("models/candidate");
 export const tryCandidate = (choice) => request("models/candidate", json("PUT", choice));
 
 /** @param {string} id @returns {Promise<void>} */
-export const deleteModel = (id) => request(`models/${encodeURIComponent(id)}`, { method: "DELETE" });
+export const deleteModel = (id) => remove(`models/${encodeURIComponent(id)}`);
 
 /** @param {string | null} id  null leaves the choice to the service, which takes the best @returns {Promise<Model>} */
 export const makeDefault = (id) => request("models/default", json("PUT", { model: id }));
@@ -172,7 +172,7 @@ export const makeDefault = (id) => request("models/default", json("PUT", { model
 export const pointAlias = (alias, id) => request(`aliases/${encodeURIComponent(alias)}`, json("PUT", { model: id }));
 
 /** @param {string} alias @returns {Promise<void>} */
-export const dropAlias = (alias) => request(`aliases/${encodeURIComponent(alias)}`, { method: "DELETE" });
+export const dropAlias = (alias) => remove(`aliases/${encodeURIComponent(alias)}`);
 
 /** @param {string} id */
 export const downloadAddress = (id) => `models/${encodeURIComponent(id)}/download?format=safetensors`;
@@ -248,6 +248,15 @@ async function request(path, options) {
   return response.status === 204 ? undefined : arrived(response.json());
 }
 
+/** What another has removed already is removed. @param {string} path */
+async function remove(path) {
+  try {
+    await request(path, { method: "DELETE" });
+  } catch (cause) {
+    if (problemOf(cause).status !== 404) throw cause;
+  }
+}
+
 /** @param {string} path @param {Options} [options] */
 function send(path, { patience = PATIENCE_MS, ...options } = {}) {
   const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
@@ -267,6 +276,7 @@ async function arrived(answer) {
 /** @param {Response} response @returns {Promise<Problem>} */
 async function problemIn(response) {
   if (response.status === 401) return new Problem(401, "Nothing was done: this service asks for a key.");
+  if (response.status === 404) return new Problem(404, "It is not there any more: it has been deleted.");
   const body = await response.json().catch(() => ({})); // a proxy in between answers in HTML
   const detail = body.detail ?? body.title ?? `The service answered ${response.status}.`;
   return new Problem(response.status, detail, body.errors ?? [], Number(response.headers.get("Retry-After")) || 0);
