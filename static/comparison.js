@@ -46,14 +46,15 @@ export class Comparison {
     } catch (cause) {
       const { message } = problemOf(cause);
       if (!isLatest()) return;
-      this.place.replaceChildren();
+      this.place.hidden = true;
       say(this.message, message);
     }
   }
 
   /** @param {Compared} compared */
   #show(compared) {
-    say(this.message, compared.differences.length ? "" : "They were trained in the same way.", "plain");
+    say(this.message, compared.differences.length ? "The two, side by side:" : "They were trained in the same way.", "plain");
+    this.place.hidden = false;
     const head = ["", ...format.titles(compared.models, ({ name }) => name)];
     this.place.replaceChildren(
       element(

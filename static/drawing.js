@@ -57,7 +57,7 @@ export class DrawingBoard {
   /** @param {KeyboardEvent} event */
   #pressKey(event) {
     const withControl = event.ctrlKey || event.metaKey;
-    if (withControl && event.key === "z") this.canvas.undo();
+    if (withControl && !event.shiftKey && event.key.toLowerCase() === "z") this.canvas.undo();
     else if (withControl || event.altKey) return;
     else if (["Delete", "Backspace"].includes(event.key)) this.canvas.clear();
     else if (/^\d$/.test(event.key)) this.writeSample(Number(event.key));

@@ -24,7 +24,7 @@ export class ModelEditor {
     this.fields = [this.name, this.description, this.aliases];
     this.message = find(this.form, ".message", HTMLElement);
     this.form.addEventListener("submit", (event) => this.#submit(event));
-    this.form.addEventListener("keydown", (event) => event.key === "Escape" && this.#cancel());
+    this.form.addEventListener("keydown", (event) => event.key === "Escape" && !event.isComposing && this.#cancel());
     find(this.form, "[type=button]", HTMLButtonElement).addEventListener("click", () => this.#cancel());
   }
 

@@ -166,7 +166,7 @@ export class Models {
       element(
         "th",
         { scope: "row", role: "rowheader" },
-        element("span", { class: "model-name" }, model.name),
+        element("bdi", { class: "model-name" }, model.name),
         ...badges,
         about,
         ...description,
@@ -263,6 +263,7 @@ export class Models {
       say(this.message, problemOf(cause).message);
     }
     await this.refresh();
+    this.#focus(model.id); // the button may have gone before the question was answered
   }
 }
 

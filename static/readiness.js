@@ -8,7 +8,7 @@ import { Poll } from "./poll.js";
 /** @typedef {import("./api.js").Problem} Problem */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 
-const WAITING_MS = 1_000;
+const WAITING_MS = 3_000;
 const LOADING_MS = 300;
 const LOST_MS = 2_000;
 

@@ -6,6 +6,8 @@ import * as format from "./format.js";
 
 /** @typedef {import("./api.js").Model} Model */
 
+const LONGEST_NAME = 100;
+
 export class Upload {
   /** @param {HTMLElement} root @param {(model: Model) => void} onModel */
   constructor(root, onModel) {
@@ -39,4 +41,4 @@ export class Upload {
 }
 
 /** @param {File} file */
-const nameOf = ({ name }) => name.replace(/\.[^.]*$/, "") || name;
+const nameOf = ({ name }) => (name.replace(/\.[^.]*$/, "") || name).slice(0, LONGEST_NAME);

@@ -518,7 +518,7 @@ def test_a_press_on_a_run_outlasts_the_lists_refreshing(page: Page, service: Ser
 
 
 def test_lists_that_change_leave_the_focus_where_it_is(page: Page, service: Service, refusals: set[int]) -> None:
-    refusals.add(404)
+    refusals |= {404, 409}
     run, model = service.get(f"/train/{FIRST_RUN}"), service.get("/models/default")
     runs = [run, {**run, "id": "older"}]
     models = [model, {**model, "id": "twin", "aliases": []}]
@@ -543,7 +543,15 @@ def test_lists_that_change_leave_the_focus_where_it_is(page: Page, service: Serv
     page.clock.fast_forward(20_000)
     expect(page.locator("[data-model='twin']")).to_contain_text("changed meanwhile")
     expect(download).to_be_focused()
-    page.locator("[data-model='twin']").get_by_role("button", name="Edit").press("Enter")
+    twin = page.locator("[data-model='twin']")
+    twin.get_by_role("button", name="Delete").press("Enter")
+    models[1]["description"] = "changed while one was asked"
+    page.clock.fast_forward(20_000)
+    expect(twin).to_contain_text("changed while one was asked")
+    page.route("**/models/twin", lambda route: route.fulfill(status=409, json={}), times=1)
+    page.locator("#deletion").get_by_role("button", name="Delete").press("Enter")
+    expect(twin.get_by_role("button", name="Report")).to_be_focused()
+    twin.get_by_role("button", name="Edit").press("Enter")
     gone: list[Route] = []
     page.route("**/models/twin", lambda route: (gone.append(route), route.fulfill(status=404, json={})))
     del models[1]
@@ -828,7 +836,7 @@ def test_digits_that_are_typed_quickly_are_written_to_the_end(page: Page) -> Non
     expect(page.locator("#digit")).to_have_text("27")
     page.keyboard.type("4")
     page.keyboard.press("Delete")
-    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+Z")  # as with Caps Lock
     expect(page.locator("#digit")).to_have_text("274")
     page.keyboard.type("111111111")
     expect(page.locator("#drawing .message")).to_contain_text("no room for another digit")
@@ -902,7 +910,9 @@ def test_two_models_are_offered_to_be_compared_as_soon_as_there_are_two(page: Pa
     page.locator(".editor [name=name]").press("Enter")  # after which the models are fetched anew
     expect(other).to_have_value("twin")
     expect(one).to_have_value(known["id"])
+    expect(page.locator(".comparison")).to_be_hidden()
     page.locator("#comparing [type=submit]").click()  # the focus is about to go back to the row
+    expect(page.locator("#comparing .message")).to_have_text("The two, side by side:")
     expect(page.locator(".compared thead")).to_contain_text(f"{known['name']}, 1 Jan 2001")
     expect(page.locator(".compared tr", has_text="Loss, each its own").locator(".is-better")).to_have_count(0)
 
