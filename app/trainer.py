@@ -59,7 +59,7 @@ def main(run: str, attempt: int) -> None:
     configure_jax(settings.cache_dir)
     database = Database(settings.database)
     try:
-        end = Training(run, attempt, spec, database, settings, send).run()
+        end = Attempt(run, attempt, spec, database, settings, send).run()
     except SupersededError as error:
         _log.warning("%s", error)
         sys.exit(SUPERSEDED)
@@ -79,13 +79,13 @@ def _sender(messages: TextIO) -> Send:
     return send
 
 
-class Training:
-    """One run, from its checkpoint or from the start, to its model."""
+class Attempt:
+    """One attempt at a run, from its checkpoint or from the start, to its model."""
 
     def __init__(
-        self, run: str, attempt: int, spec: TrainSpec, database: Database, settings: Settings, send: Send
+        self, run: str, number: int, spec: TrainSpec, database: Database, settings: Settings, send: Send
     ) -> None:
-        self._id, self._attempt, self._spec, self._settings, self._send = run, attempt, spec, settings, send
+        self._run_id, self._number, self._spec, self._settings, self._send = run, number, spec, settings, send
         self._registry, self._checkpoints = Registry(database), Checkpoints(database)
         self._saved: SavedTraining | None = None
         self._note: str | None = None
@@ -98,9 +98,9 @@ class Training:
 
         None: it was stopped, and its checkpoint is saved. Raises SupersededError.
         """
-        if model := retrying(lambda: self._registry.succeeded_with(self._id)):  # its end alone was lost
+        if model := retrying(lambda: self._registry.succeeded_with(self._run_id)):  # its end alone was lost
             return RunEnd(state=RunState.SUCCEEDED, model=model)
-        self._saved, self._note = _saved(retrying(lambda: self._checkpoints.load(self._id)), self._spec)
+        self._saved, self._note = _saved(retrying(lambda: self._checkpoints.load(self._run_id)), self._spec)
         journal = self._saved.journal if self._saved else None
         self._send_phase("preparing", epoch=journal.epoch if journal else 1, step=journal.step if journal else 0)
         try:
@@ -150,19 +150,19 @@ class Training:
     def _save(self, checkpoint: bytes) -> None:
         """A checkpoint that cannot be saved costs nothing but a longer way back; the training goes on."""
         try:
-            self._checkpoints.save(self._id, self._attempt, checkpoint)
+            self._checkpoints.save(self._run_id, self._number, checkpoint)
         except UNAVAILABLE as error:
             _log.warning("no checkpoint was saved: %s", error.args[0])
 
     def _publish(self, trained: Finished, validation: MeanScores | None, *, diverged: bool = False) -> str:
         return retrying(
             lambda: self._registry.publish(
-                self._id,
+                self._run_id,
                 self._spec,
                 trained.data,
                 trained.evaluation,
                 validation,
-                attempt=self._attempt,
+                attempt=self._number,
                 diverged=diverged,
             )
         )

@@ -30,14 +30,14 @@ def total_steps(spec: TrainSpec, examples: int) -> int:
 
 
 def plan_epoch(spec: TrainSpec, examples: int, *, backend: str) -> Plan:
-    """Chunks of about CHUNK_SECONDS: of one length if they can be, as each length is compiled; else out of few."""
+    """Chunks of about CHUNK_SECONDS: of one length where that can be."""
     steps = math.ceil(examples / spec.batch_size)
     wanted = max(1.0, CHUNK_SECONDS / estimate_step_seconds(spec, backend=backend))
     if steps <= 1.5 * wanted:
         return Plan(steps, steps)
 
     def cost(length: int) -> tuple[bool, bool, int]:
-        """A rest is a second length to compile, and few lengths are compiled already; of equals, the longest."""
+        """Prefers one that leaves no remainder, which would be compiled too, then a common one, then the longest."""
         return steps % length > 0, length not in _COMMON_LENGTHS, -length
 
     near = [length for length in range(1, steps) if wanted / 1.5 <= length <= 1.5 * wanted]

@@ -86,8 +86,8 @@ class Totals(NamedTuple):
 class EpochInputs(NamedTuple):
     """What decides an epoch's steps, beside the state.
 
-    order: [S, B] int32, B a multiple of the devices: the index of every example once, then -1; key_bits: uint32, the
-    data of the key that each step folds with its place in the epoch.
+    order: [S, B] int32, B a multiple of the devices: every example's index once, and -1 fills a row up; key_bits:
+    uint32, the data of the key that each step folds with its place in the epoch.
     """
 
     order: Any
@@ -186,7 +186,7 @@ def train_chunk(
         key = jax.random.fold_in(epoch_key, given.steps)
         return train_step(state, examples, key, rate=given.rates, momentum=given.momenta, config=config)
 
-    unroll = math.gcd(config.unroll, len(inputs.steps))  # a rest would be compiled beside
+    unroll = math.gcd(config.unroll, len(inputs.steps))  # a remainder would be compiled as a second loop
     state, outcomes = lax.scan(step, state, (indices, inputs), unroll=unroll)
     totals = _totals(outcomes, labels[indices], indices >= 0, config)
     return state, totals, jnp.sum(jnp.cumprod(jnp.isfinite(outcomes.loss)))

@@ -153,7 +153,7 @@ class Training:
         if plateau := spec.reduce_lr_on_plateau:
             journal.plateau, journal.plateau_rate = reduced(journal.plateau, report, plateau, rate)
         journal.epoch, journal.step, journal.totals, journal.seconds = journal.epoch + 1, 0, None, 0.0
-        journal.chunk_steps = self._plan_here.chunk_steps  # whoever began the last one
+        journal.chunk_steps = self._plan_here.chunk_steps  # whichever machine began the last epoch
         return report
 
     def _validate(self, images: Array, labels: Array) -> MeanScores:
