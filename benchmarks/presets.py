@@ -24,7 +24,7 @@ from model.train import fit
 
 
 class Measured(NamedTuple):
-    """Of one training: accuracies in %, and its seconds with the compilation of its one step."""
+    """Of one training: accuracies in %, and its seconds, in which the first of a process may compile its step."""
 
     accuracies: dict[str, float]  # by what was recognised
     seconds: float
@@ -72,7 +72,7 @@ def report(preset: str, results: list[Measured]) -> None:
         spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
         print(f"{name}: mean {statistics.mean(accuracies):.2f} %, standard deviation {spread:.2f}", end=", ")
         print(f"least {min(accuracies):.2f}, most {max(accuracies):.2f}")
-    print(f"training: median {statistics.median(result.seconds for result in results):.1f} s, with compilation")
+    print(f"training: median {statistics.median(result.seconds for result in results):.1f} s")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def main() -> None:
     print(f"expected calibration error {report.calibration.expected_calibration_error:.2%} (n = {len(mnist.test)})")
     digits = model.judge(mnist.test.images).scores
     print(f"test digits refused: {(digits < 0).mean():.2%}")
-    rejected = [of_kind(model, kind, digits, arguments) for kind in not_digits(mnist, arguments)]
+    rejected = [of_kind(model, kind, digits) for kind in not_digits(mnist, arguments)]
     everything = np.concatenate(rejected)
     print(f"all: AUROC {auroc(digits, everything):.4f}, passed {(everything >= 0).mean():.1%}, n = {len(everything)}")
     if arguments.drawings:
@@ -110,12 +110,7 @@ def not_digits(mnist: Mnist, arguments: argparse.Namespace) -> Iterator[tuple[st
     yield "several digits", *prepared(several(arguments.count, random, mnist.test.images))
 
 
-def of_kind(
-    model: Model,
-    kind: tuple[str, NDArray[np.uint8], int],
-    digits: NDArray[np.float32],
-    arguments: argparse.Namespace,
-) -> NDArray[np.float32]:
+def of_kind(model: Model, kind: tuple[str, NDArray[np.uint8], int], digits: NDArray[np.float32]) -> NDArray[np.float32]:
     name, images, blanks = kind
     scores = model.judge(images, blanks).scores
     print(f"  {name}: AUROC {auroc(digits, scores):.4f}, passed {(scores >= 0).mean():.1%}, n = {len(scores)}", end="")

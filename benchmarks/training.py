@@ -31,9 +31,8 @@ from benchmarks.peers.process import Peer, PeerFailedError, PeerProcess
 from benchmarks.peers.table import MATRIX_SIDE, Row, losses_table, notes, shares_table, speeds_table, starts_table
 from benchmarks.turns import in_turn
 from model.data import Dataset, load_mnist
-from model.reports import FitResult
 from model.spec import TrainSpec
-from model.train import fit
+from model.training import Training
 
 OURS = "inkling"
 PEERS = {
@@ -119,22 +118,10 @@ def prepare(folder: Path, network_names: Sequence[str]) -> None:
 
 
 def first_weights(network_name: str, one: Dataset) -> list[Weights]:
-    """What Inkling begins with at seed 0: the result of a step that is too small to change a float32."""
-    spec = TrainSpec.model_validate(
-        {
-            "network": NETWORKS[network_name],
-            "optimizer": {"type": "adam", "learning_rate": 1e-30},
-            "batch_size": 1,
-            "epochs": 1,
-            "seed": 0,
-        }
-    )
-    (result,) = (report for report in fit(spec, one) if isinstance(report, FitResult))
-    return [
-        Weights(np.asarray(layer["kernel"]), np.asarray(layer["bias"]))
-        for layer in result.parameters
-        if "kernel" in layer
-    ]
+    """What Inkling begins with at seed 0."""
+    spec = TrainSpec.model_validate({"network": NETWORKS[network_name], "seed": 0})
+    weights = Training(spec, one).weights()
+    return [Weights(np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in weights if layer]
 
 
 def jobs(network_names: Sequence[str], batch_sizes: Sequence[int], rounds: int, quick: bool) -> Iterator[Job]:
