@@ -210,4 +210,4 @@ def _print_lines(answers: "Iterable[BaseModel]") -> None:
 def _print_line(answer: "BaseModel", **beside: str) -> None:
     from pydantic_core import to_json
 
-    print(to_json({**beside, **answer.model_dump(exclude_none=True)}).decode())
+    print(to_json({**beside, **answer.model_dump(exclude_unset=True)}).decode())
