@@ -5,7 +5,7 @@ Members of a request that are not known here are ignored, as the protocol's othe
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.schemas import MODEL_ID, Wire
 
@@ -72,6 +72,12 @@ class ModelMetadata(Wire):
 
 class _Asked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_nulls_out(cls, given: Any) -> Any:
+        """Many a client writes null for what it does not say."""
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
 class InputParameters(_Asked):

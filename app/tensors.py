@@ -44,7 +44,7 @@ def read_request(body: bytes, header_length: int | None) -> tuple[InferRequest, 
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "json_invalid":
-            raise InvalidInputError(f"not JSON: {first['msg']}", "body") from None
+            raise InvalidInputError(f"not JSON: {first['ctx']['error']}", "body") from None
         raise invalid_body(error) from None
 
 

@@ -300,6 +300,15 @@ def test_a_length_that_cuts_the_json_is_refused(service: Service) -> None:
     problem(service.http.post(INFER, content=content), 422, "body")
 
 
+def test_null_is_as_good_as_nothing() -> None:
+    output: dict[str, Any] = {"name": "digit"}
+    whole = request(image={"parameters": {}}, outputs=[output])
+    nulls = request(image={"parameters": None}, outputs=[{**output, "parameters": None}], id=None, parameters=None)
+    asked, without = (read_request(json.dumps(body).encode(), None)[0] for body in (nulls, whole))
+    assert asked == without
+    assert read_request(json.dumps(request(outputs=None)).encode(), None)[0].wanted() == dict.fromkeys(OUTPUTS, False)
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values, max_size=3),
