@@ -47,8 +47,8 @@ from model.presets import PRESETS, PresetName
 STATIC = Path(__file__).parent.parent / "static"
 FIRST_PRESET: PresetName = "quick"
 OPEN_FILES = 65_536
-KEEP_ALIVE_SECONDS = 30  # a page asks every 4 to 5 s, and after the usual 5 its connection would be reset just then
-YOUNG_OBJECTS = 10_000  # looked through together for cycles; Python's 700 are those of ten requests that wait
+KEEP_ALIVE_SECONDS = 130  # Caddy keeps what rests for 120, and answers 502 where we close it at that very moment
+YOUNG_OBJECTS = 10_000  # made between two looks for cycles; Python's 700 are reached by ten requests that wait
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
