@@ -13,7 +13,7 @@ class BoundedHeads(HttpToolsProtocol):
     """Closes a connection that says nothing, or not all of a head. How long it may rest between two is uvicorn's."""
 
     _head: Any = None  # the scope of the head that is awaited
-    _head_bytes = 0  # of it, but for those that came together with what was before it
+    _head_bytes = 0  # bytes of it so far, without those that came in one piece with the request before
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from app.schemas import MODEL_ID, Wire
 
-Fields = dict[str, Any]  # what one of these models would hold, in an answer: a model takes ten times as long to build
+Fields = dict[str, Any]  # an answer's fields as a plain dict: to build the model takes ten times as long
 
 
 class LayerActivations(Wire):

@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 
 
 class SharedReading(Generic[Value]):
-    """What was read last, for so many seconds from when that began; a reading that failed is its askers' alone."""
+    """The last reading, shared by all who ask within so many seconds of its start; one that failed is not kept."""
 
     def __init__(self, read: Callable[[], Value], seconds: float) -> None:
         """read: runs in a thread."""

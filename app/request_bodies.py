@@ -84,7 +84,7 @@ def _parse(body: bytes) -> PredictRequest | NDArray[np.uint8]:
 
 
 def invalid_body(error: ValidationError) -> RequestValidationError:
-    """What FastAPI raises for a body that it reads, for one that is read here."""
+    """The error that FastAPI itself would raise for this body."""
     errors = error.errors(include_url=False, include_input=False)
     return RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors])
 
