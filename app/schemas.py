@@ -4,19 +4,20 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic_core import ErrorDetails
 
 from model.reports import EpochReport, StepReport
 from model.spec import TrainSpec
+from model.spec_base import Spec
 
 RUN_ID = "00064447bd31a01f9c2e"
 MODEL_ID = "3f9a1c0b7d2e"
 LOCATION = {"Location": {"description": "The path of what was made", "schema": {"type": "string"}}}  # for OpenAPI
 
 
-class Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Wire(Spec):
+    """What a request or an answer holds, as strict as a spec."""
 
 
 class RunState(StrEnum):

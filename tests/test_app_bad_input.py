@@ -127,6 +127,16 @@ def test_what_was_sent_is_not_echoed(service: Service) -> None:
         assert "s" * 101 not in response.text
 
 
+def test_beside_an_unknown_field_those_that_there_are_are_named(service: Service) -> None:
+    for path, body, field, known in (
+        ("/models/default", {"label": "mine"}, "label", "name, description"),
+        ("/predict", {"picture": ""}, "picture", "image, pixels, images"),
+    ):
+        response = service.http.request("PATCH" if "models" in path else "POST", path, json=body)
+        says = f"body.{field}: there is no such field here; there are {known}"
+        assert problem(response, 422, "body", field) == says
+
+
 def test_a_form_without_the_image_is_refused(service: Service) -> None:
     problem(service.http.post("/predict", files={"picture": ("7.png", SEVEN)}), 422, "body", "image")
     problem(service.http.post("/predict", data={"image": "text"}, files={}), 415)
