@@ -1,22 +1,27 @@
 """app.client against a real service, and against what else may answer at an address."""
 
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
+from app import cli_remote
 from app.client import ClientError, Inkling, ServiceError, UnknownAnswerError, UnreachableError
-from app.schemas import Progress, RunEnd
+from app.schemas import Progress, Run, RunEnd, RunState
 from model.checkpoint import from_bytes
 from model.drawing import from_image
 from model.reports import EpochReport
+from model.spec import TrainSpec
 from model.spec_optimizers import Sgd
 from tests.drawings import draw, draw_number, encoded
 from tests.files import file
@@ -310,7 +315,7 @@ def test_a_service_that_has_answered_is_waited_for() -> None:
         assert list(inkling.watch("some")) == [RunEnd(state="succeeded")]
 
 
-def test_a_service_that_stays_away_is_given_up(service: Service) -> None:
+def test_a_service_that_stays_away_is_given_up() -> None:
     with (
         answering(replying(200, "text/event-stream", EPOCH.format(1))) as url,
         Inkling(url, patience_seconds=0.5) as inkling,
@@ -320,6 +325,22 @@ def test_a_service_that_stays_away_is_given_up(service: Service) -> None:
         # the server has no further answer, and breaks every connection off
         with pytest.raises(UnreachableError, match=f"cannot reach {url}: "):
             next(events)
+
+
+def test_whoever_watches_a_run_of_a_service_that_stays_away_hears_how_to_go_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spec = TrainSpec()
+    run = Run(id="some", name=spec.name, state=RunState.RUNNING, created_at=datetime.now(UTC), spec=spec, history=[])
+    with (
+        answering(replying(200, "text/event-stream", EPOCH.format(1))) as url,
+        Inkling(url, patience_seconds=0.5) as inkling,
+        pytest.raises(typer.Exit),
+    ):
+        cli_remote._watch(inkling, run)
+    assert re.search(
+        f"cannot reach {url}: .*; run some goes on: `inkling watch some` shows it", capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "localhost:8000", "http://127.0.0.1:many"])
