@@ -39,7 +39,7 @@
  *   calibration: {expected_calibration_error: number, bins: CalibrationBin[]},
  *   hardest: {index: number, label: number, digit: number, confidence: number, image: string}[]}} Evaluation */
 /** @typedef {{loc: (string | number)[], msg: string}} FieldError */
-/** @typedef {{preset: string, name?: string, network: Layer[], loss: string | object, optimizer: object, batch_size: number | null,
+/** @typedef {{name: string, network: Layer[], loss: string | object, optimizer: object, batch_size: number | null,
  *   epochs: number | null, validation_split: number | null, seed: number | null}} TrainRequest */
 /** @typedef {{onProgress: (progress: Progress, offset: number) => void, onEpoch: (report: EpochReport, offset: number) => void,
  *   onEnd: () => void, onConnection: (connected: boolean) => void}} RunListener  `offset`: the event's place in the run's */

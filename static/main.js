@@ -78,6 +78,7 @@ const readiness = new Readiness(find(document, "#ready-note", HTMLElement), (was
 const view = new RunView(watch, {
   deletion,
   onReport: (model) => report.open(model),
+  onAgain: (run) => form.take(run),
   onChange: () => runs.refresh(),
   onDelete: () => {
     leaveAddress();

@@ -36,8 +36,8 @@ export class RunView {
   /**
    * @param {HTMLElement} root
    * @param {{deletion: import("./deletion.js").Deletion, onReport: (model: import("./report.js").Named) => void,
-   *   onChange: () => void, onDelete: () => void}} options  `onReport`: of the model that the run has published; `onChange`:
-   *   the watched run's state has changed, or another run is gone; `onDelete`: the watched one is gone
+   *   onAgain: (run: Run) => void, onChange: () => void, onDelete: () => void}} options  `onReport`: of the model that the run has published; `onAgain`:
+   *   it is to be changed and trained again; `onChange`: the watched run's state has changed, or another run is gone; `onDelete`: the watched one is gone
    */
   constructor(root, options) {
     this.options = options;
@@ -62,6 +62,7 @@ export class RunView {
     this.progress = find(root, "#run-progress", HTMLProgressElement);
     this.reportButton = find(root, "#run-report", HTMLButtonElement);
     this.reportButton.addEventListener("click", () => this.#run?.model && options.onReport({ id: this.#run.model, name: this.#run.name }));
+    find(root, "#run-again", HTMLButtonElement).addEventListener("click", () => this.#run && options.onAgain(this.#run));
     this.cancelButton = find(root, "#cancel", HTMLButtonElement);
     this.cancelButton.addEventListener("click", () => this.#cancel());
     this.deleteButton = find(root, "#delete-run", HTMLButtonElement);

@@ -71,10 +71,27 @@ export class TrainerForm {
       return say(this.message, problemOf(cause).message);
     }
     say(this.message, "");
-    offer(this.preset, this.#presets.map(({ name }) => name));
+    this.#offerPresets();
     offer(this.optimizer, OPTIMIZERS); // not before: the preset's takes the place of what was chosen
     offer(this.loss, LOSSES);
     this.#fill({ keepTyped: true });
+  }
+
+  /** Lays a run's settings out, to change one of them and train again. @param {Run} run */
+  async take({ name, spec }) {
+    await this.load();
+    if (this.#presets.length === 0) return; // load has said why
+    const title = `the run “${name}”`;
+    const others = this.#presets.filter((preset) => preset.name !== title);
+    this.#presets = [...others, { name: title, description: "Its settings: change one thing, and train again.", spec }];
+    this.#offerPresets();
+    this.preset.value = title;
+    this.#fill();
+    this.preset.focus();
+  }
+
+  #offerPresets() {
+    offer(this.preset, this.#presets.map(({ name }) => name));
   }
 
   get #chosen() {
@@ -165,13 +182,13 @@ export class TrainerForm {
 
   /** @param {Preset} preset @returns {TrainRequest} */
   #request(preset) {
-    const { name, spec } = preset;
+    const { spec } = preset;
     const number = (/** @type {string} */ field) => {
       const value = this.#field(field).valueAsNumber;
       return Number.isNaN(value) ? null : value; // the service says what is wrong with it, beside the field
     };
     return {
-      preset: name,
+      ...spec,
       name: this.#field("name").value.trim() || this.#usualName(preset),
       network: this.editor.network,
       loss: this.loss.value === lossName(spec.loss) ? spec.loss : this.loss.value,

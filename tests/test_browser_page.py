@@ -300,11 +300,23 @@ def test_a_network_is_laid_out_from_the_keyboard_and_trained(page: Page, service
         "flatten → dropout 0.2 → dense 20 tanh → dense 10 softmax, with sgd"
     )
     expect(page.locator(".run-spec")).to_contain_text(re.compile(r"·\smean\ssquared\serror"))
-    spec = service.get("/train?limit=1")["runs"][0]["spec"]
+    (run,) = service.get("/train?limit=1")["runs"]
+    spec = run["spec"]
     assert (spec["loss"], spec["optimizer"]["type"]) == ("mean_squared_error", "sgd")
     assert spec["optimizer"]["learning_rate"]["type"] == "cosine_decay"
     form.get_by_role("button", name="Start over").press("Enter")
     expect(form.locator(".outlook")).to_contain_text("269,322 parameters")
+    page.locator("#cancel").click()
+    expect(page.locator("#run-state")).to_have_text("cancelled")
+
+    page.locator("#run-again").press("Enter")
+    expect(form.locator("[name=preset]")).to_be_focused()
+    expect(form.locator("[name=epochs]")).to_have_value("1000")
+    form.locator("[name=batch_size]").fill("64")
+    form.locator("button[type=submit]").press("Enter")
+    expect(page.locator(".run-spec")).to_contain_text(re.compile(r"batch\s64"))
+    (again,) = service.get("/train?limit=1")["runs"]
+    assert again["spec"] == {**spec, "batch_size": 64}
     page.locator("#cancel").click()
     expect(page.locator("#run-state")).to_have_text("cancelled")
 
