@@ -45,11 +45,16 @@ const models = new Models(find(document, "#trained", HTMLElement), {
   deletion,
   kept: () => [...comparison.chosen, candidate.tried],
   onReport: (model) => report.open(model),
+  onRun: (id) => {
+    chooseRun(id);
+    watch.scrollIntoView({ block: "nearest" });
+  },
   onAnswering: () => readiness.isReady && recogniser.ask(true),
   onModels: (all) => {
     comparison.offer(all);
     candidate.offer(all);
     tools.hidden = all.length === 0;
+    runs.show();
   },
 });
 const tools = find(document, "#model-tools", HTMLElement);
@@ -89,10 +94,8 @@ const view = new RunView(watch, {
 
 const runs = new RunList(find(document, "#runs", HTMLElement), {
   watched: () => view.id,
-  onChoice: (id) => {
-    keepInAddress(id);
-    watchRun(id);
-  },
+  modelOf: (run) => models.find(run.model ?? ""),
+  onChoice: chooseRun,
   onList: (recent) => {
     watchTheMostInteresting(recent);
     view.offer(recent);
@@ -156,6 +159,12 @@ const runInAddress = () => new URLSearchParams(location.search).get("run");
 /** A run that somebody has chosen or started is watched again after a reload. @param {string} id */
 function keepInAddress(id) {
   history.replaceState(null, "", `?run=${encodeURIComponent(id)}${location.hash}`);
+}
+
+/** @param {string} id */
+function chooseRun(id) {
+  keepInAddress(id);
+  watchRun(id);
 }
 
 function leaveAddress() {

@@ -35,7 +35,7 @@ export class Models {
   /**
    * @param {HTMLElement} root
    * @param {{answering: HTMLSelectElement, deletion: Deletion, kept: () => string[], onReport: (model: Model) => void,
-   *   onAnswering: () => void, onModels: (models: Model[]) => void}} options  `kept`: ids of those that are shown on
+   *   onRun: (id: string) => void, onAnswering: () => void, onModels: (models: Model[]) => void}} options  `kept`: ids of those that are shown on
    *   every page; `onAnswering`: another model answers the canvas now; `onModels`: there are others, or something about
    *   them has changed
    */
@@ -182,7 +182,8 @@ export class Models {
 
   /** @param {Model} model @param {boolean} isDefault */
   #actions(model, isDefault) {
-    const about = `, ${model.name}`;
+    const { name, run } = model;
+    const about = `, ${name}`;
     const action = (/** @type {string} */ text, /** @type {(button: HTMLButtonElement) => void} */ act) => {
       const button = element(
         "button",
@@ -195,6 +196,7 @@ export class Models {
     };
     return [
       action("Report", () => this.options.onReport(model)),
+      ...(run ? [action("Curves", () => this.options.onRun(run))] : []),
       ...(isDefault ? [] : [action("Make default", (button) => this.#makeDefault(model, button))]),
       ...(isDefault && model.pinned ? [action("Unpin", (button) => this.#unpin(model, button))] : []),
       element(

@@ -8,6 +8,7 @@ import { Pager } from "./pager.js";
 import { Poll } from "./poll.js";
 import { isActive } from "./run-record.js";
 
+/** @typedef {import("./api.js").Model} Model */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 
 const NEWEST = 6; // that everybody's page asks for, again and again
@@ -25,7 +26,7 @@ export class RunList {
 
   /**
    * @param {HTMLElement} root
-   * @param {{watched: () => string | undefined, onChoice: (id: string) => void, onList: (runs: RunSummary[]) => void}} options
+   * @param {{watched: () => string | undefined, modelOf: (run: RunSummary) => Model | undefined, onChoice: (id: string) => void, onList: (runs: RunSummary[]) => void}} options
    */
   constructor(root, options) {
     this.root = root;
@@ -61,7 +62,7 @@ export class RunList {
     }
   }
 
-  /** Marks the watched run anew. */
+  /** Marks the watched run anew, and says how good the models are that are known. */
   show() {
     this.root.hidden = this.#runs.length === 0;
     const hadFocus = this.list.contains(document.activeElement);
@@ -89,7 +90,9 @@ export class RunList {
     const state = find(row, ".state", HTMLElement);
     find(row, "button", HTMLButtonElement).setAttribute("aria-current", String(run.id === this.options.watched()));
     find(row, ".run-title", HTMLElement).textContent = run.name;
-    state.textContent = state.dataset.state = run.state;
+    const model = this.options.modelOf(run);
+    state.dataset.state = run.state;
+    state.textContent = model ? `${format.percent(model.scores.accuracy)} right` : run.state;
     find(row, ".run-about", HTMLElement).textContent = `${format.spec(run.spec)}${format.hard(" ·")} ${format.hard(when(run))}`;
   }
 }

@@ -345,6 +345,13 @@ def test_another_run_is_shown_beside_the_watched_one(page: Page, service: Servic
     page.reload()
     expect(page.locator("#run-name")).to_have_text("older")
 
+    model = page.locator("#models tr[data-model]", has_text="newer")
+    accuracy = model.locator("[data-label='Test accuracy']").inner_text()
+    expect(page.locator(f"[data-run='{newer}'] .state")).to_have_text(f"{accuracy} right")
+    model.get_by_role("button", name="Curves").press("Enter")
+    expect(page.locator("#run-name")).to_have_text("newer")
+    expect(page).to_have_url(f"{service.url}/?run={newer}")
+
 
 def test_older_runs_are_a_page_away_and_can_be_deleted(page: Page, service: Service, refusals: set[int]) -> None:
     refusals.add(404)
@@ -1133,7 +1140,7 @@ def test_every_text_stands_out(page: Page, service: Service, color_scheme: Liter
     expect(page.locator("#digit")).to_have_text("3")
     expect(page.locator(".model-failure")).to_be_visible()
     page.route("**/evaluate/guessing", lambda route: route.fulfill(json=service.get("/evaluate/default")))
-    page.get_by_role("button", name="Report").press("Enter")
+    page.locator("#models").get_by_role("button", name="Report").press("Enter")
     expect(page.locator("#report .confusion")).to_be_visible()
     contrasts = page.evaluate(CONTRASTS)
     assert len(contrasts) > 50
