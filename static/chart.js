@@ -159,10 +159,16 @@ export class Chart {
   #describe() {
     const { line, epochs } = this.#curve;
     const points = line.length ? line : epochs;
-    const shown = this.#pointed ?? points[points.length - 1];
-    const place = this.#pointed ? `epoch ${this.#pointed.x.toFixed(1)}: ` : "";
-    this.readout.textContent = shown ? place + this.format(shown.y) : "";
+    const last = points[points.length - 1];
+    if (this.#pointed) this.readout.textContent = this.#valuesAt(this.#pointed);
+    else this.readout.textContent = last ? this.format(last.y) : "";
     this.surface.setAttribute("aria-label", summary(this.title, points, this.format));
+  }
+
+  /** The nearest validation has the mark that it has in the chart. @param {Point} point */
+  #valuesAt({ x, y }) {
+    const validation = nearest(this.#curve.validation, x);
+    return `epoch ${x.toFixed(1)}: ${this.format(y)}${validation ? ` · ◆ ${this.format(validation.y)}` : ""}`;
   }
 }
 

@@ -353,6 +353,13 @@ def test_another_run_is_shown_beside_the_watched_one(page: Page, service: Servic
     expect(page).to_have_url(f"{service.url}/?run={newer}")
 
 
+def test_a_chart_tells_the_values_under_the_pointer(page: Page, service: Service) -> None:
+    page.goto(f"{service.url}/?run={FIRST_RUN}")
+    expect(page.locator("#loss-chart")).to_have_attribute("data-points", re.compile("[1-9]"))
+    page.locator("#loss-chart svg").hover()
+    expect(page.locator("#loss-chart .chart-readout")).to_have_text(re.compile(r"epoch \d+\.\d: [\d.]+ · ◆ [\d.]+"))
+
+
 def test_older_runs_are_a_page_away_and_can_be_deleted(page: Page, service: Service, refusals: set[int]) -> None:
     refusals.add(404)
     oldest, *_ = cancelled = [service.train(**{**LONG_SPEC, "name": f"old {number}"}) for number in range(8)]
