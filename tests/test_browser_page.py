@@ -607,6 +607,7 @@ def test_the_candidate_is_named_however_many_models_are_newer(page: Page, servic
     tried = {"model": "older", "share": 0, "shadow": True, "answered": 0, "compared": 0, "agreed": 0}
     page.route("**/models/candidate", lambda route: route.fulfill(json=tried))
     page.reload()
+    expect(page.locator("#candidate > summary")).to_be_visible()
     page.locator("#candidate > summary").press("Enter")
     expect(page.locator(".candidate-state")).to_contain_text("“an older one” sees every drawing")
     expect(page.locator("[data-model='older']")).to_be_visible()
