@@ -96,6 +96,10 @@ class Settings(BaseSettings):
             raise ValueError("a user's name is empty")
         if len({*keys.values()}) < len(keys):
             raise ValueError("two users have the same key")
+        for user, key in keys.items():
+            secret = key.get_secret_value()
+            if not secret.isprintable() or secret != secret.strip() or max(secret) > "\xff":
+                raise ValueError(f"{user}'s key has characters that no HTTP header can carry")
         return keys
 
     @field_validator("database_url")

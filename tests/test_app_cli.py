@@ -72,6 +72,10 @@ def test_a_process_loads_nothing_heavy_that_it_does_not_need(module: str, heavy:
         ("INKLING_API_KEYS", "ada", "not JSON: "),
         ("INKLING_API_KEYS", '{"": "5ecret"}', "a user's name is empty"),
         ("INKLING_API_KEYS", '{"ada": "5ecret", "bob": "5ecret"}', "two users have the same key"),
+        *(
+            ("INKLING_API_KEYS", json.dumps({"ada": key}), "ada's key has characters that no HTTP header can carry")
+            for key in ("5ecret\r", " 5ecret", "鍵")
+        ),
         ("INKLING_PRIORITY_USERS", "ada", "not JSON: "),
         ("INKLING_DATA_DIR", "~nobody123/inkling", "~nobody123 is no user's folder here"),
         ("INKLING_DATABASE_URL", "sqlite:///:memory:", "should match pattern"),
