@@ -75,8 +75,8 @@ def gray_levels(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
     _check_size(width, height)
     if pixels.dtype != np.uint8 and not (pixels.min() >= 0 and pixels.max() <= 255):
         raise DrawingError("a pixel lies outside the gray levels: send numbers from 0 to 255")
-    if 0 < pixels.max() <= 1:  # as PyTorch and Keras have them; a drawing in so few levels would be blank
-        raise DrawingError("the gray levels go from 0 to 1: send numbers from 0 to 255")
+    if 0 < pixels.max() <= 1:  # as PyTorch and Keras have them
+        raise BlankDrawingError("nothing is drawn: the gray levels go from 0 to 1, send numbers from 0 to 255")
     levels = np.rint(pixels) if pixels.dtype.kind == "f" else pixels
     return levels.astype(np.uint8)
 

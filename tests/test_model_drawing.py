@@ -463,8 +463,8 @@ def test_ten_megabytes_of_noise_are_blank_paper() -> None:
         pytest.param(np.full((28, 28), np.inf), "0 to 255", id="infinite"),
         pytest.param(np.full((28, 28), -1), "0 to 255", id="negative"),
         pytest.param(np.full((28, 28), 256), "0 to 255", id="above"),
-        pytest.param(np.eye(28), "from 0 to 1: .* 0 to 255", id="from 0 to 1"),
-        pytest.param(np.eye(28, dtype=np.uint8), "from 0 to 1: .* 0 to 255", id="0 or 1"),
+        pytest.param(np.eye(28), "from 0 to 1, .* 0 to 255", id="from 0 to 1"),
+        pytest.param(np.eye(28, dtype=np.uint8), "from 0 to 1, .* 0 to 255", id="0 or 1"),
     ],
 )
 def test_pixels_that_are_no_gray_levels_are_refused(pixels: NDArray[np.generic], says: str) -> None:
