@@ -124,7 +124,7 @@ def _check_row(pieces: list[Piece]) -> None:
     for one, other in combinations(tall, 2):
         gap = max(one.top, other.top) - min(one.bottom, other.bottom)
         if gap >= ROW_GAP * height and _nearness(one, other, height) >= COVERED:
-            raise TooManyDigitsError("digits are drawn above one another: send one row of them at once")
+            raise TooManyDigitsError("digits are drawn above one another: draw one row at a time")
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:

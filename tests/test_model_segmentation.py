@@ -109,7 +109,7 @@ def test_two_rows_are_not_read_as_one_number(shift: int) -> None:
     page = Image.new("L", (580, 540), 255)
     page.paste(number(4, 7), (0, 0))
     page.paste(number(7, 1), (shift, 260))
-    with pytest.raises(TooManyDigitsError, match="above one another: send one row"):
+    with pytest.raises(TooManyDigitsError, match="above one another: draw one row at a time"):
         segment(encoded(page))
 
 
