@@ -35,9 +35,9 @@ export class Models {
   /**
    * @param {HTMLElement} root
    * @param {{answering: HTMLSelectElement, deletion: Deletion, kept: () => string[], onReport: (model: Model) => void,
-   *   onRun: (id: string) => void, onAnswering: () => void, onModels: (models: Model[]) => void}} options  `kept`: ids of those that are shown on
-   *   every page; `onAnswering`: another model answers the canvas now; `onModels`: there are others, or something about
-   *   them has changed
+   *   onRun: (id: string) => void, onAnswering: () => void, onModels: (models: Model[]) => void}} options  `kept`: ids of
+   *   those that are shown on every page; `onRun`: to the run that gave a model; `onAnswering`: another model answers the
+   *   canvas now; `onModels`: there are others, or something about them has changed
    */
   constructor(root, options) {
     this.options = options;

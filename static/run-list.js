@@ -26,7 +26,8 @@ export class RunList {
 
   /**
    * @param {HTMLElement} root
-   * @param {{watched: () => string | undefined, modelOf: (run: RunSummary) => Model | undefined, onChoice: (id: string) => void, onList: (runs: RunSummary[]) => void}} options
+   * @param {{watched: () => string | undefined, modelOf: (run: RunSummary) => Model | undefined,
+   *   onChoice: (id: string) => void, onList: (runs: RunSummary[]) => void}} options
    */
   constructor(root, options) {
     this.root = root;

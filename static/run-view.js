@@ -36,8 +36,9 @@ export class RunView {
   /**
    * @param {HTMLElement} root
    * @param {{deletion: import("./deletion.js").Deletion, onReport: (model: import("./report.js").Named) => void,
-   *   onAgain: (run: Run) => void, onChange: () => void, onDelete: () => void}} options  `onReport`: of the model that the run has published; `onAgain`:
-   *   it is to be changed and trained again; `onChange`: the watched run's state has changed, or another run is gone; `onDelete`: the watched one is gone
+   *   onAgain: (run: Run) => void, onChange: () => void, onDelete: () => void}} options  `onReport`: of the model that the
+   *   run has published; `onAgain`: it is to be changed and trained again; `onChange`: the watched run's state has
+   *   changed, or another run is gone; `onDelete`: the watched one is gone
    */
   constructor(root, options) {
     this.options = options;
