@@ -73,9 +73,10 @@ def gray_levels(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
         raise DrawingError(f"pixels are {pixels.dtype} {list(pixels.shape)}: send rows of numbers, [H, W]")
     height, width = pixels.shape
     _check_size(width, height)
-    if pixels.dtype != np.uint8 and not (pixels.min() >= 0 and pixels.max() <= 255):
+    most = pixels.max()
+    if pixels.dtype != np.uint8 and not (pixels.min() >= 0 and most <= 255):
         raise DrawingError("a pixel lies outside the gray levels: send numbers from 0 to 255")
-    if 0 < pixels.max() <= 1:  # as PyTorch and Keras have them
+    if 0 < most <= 1:  # as PyTorch and Keras have them
         raise BlankDrawingError("nothing is drawn: the gray levels go from 0 to 1, send numbers from 0 to 255")
     levels = np.rint(pixels) if pixels.dtype.kind == "f" else pixels
     return levels.astype(np.uint8)

@@ -6,8 +6,6 @@ import * as format from "./format.js";
 
 /** @typedef {import("./api.js").Model} Model */
 
-const LONGEST_NAME = 100;
-
 export class Upload {
   /** @param {HTMLElement} root @param {(model: Model) => void} onModel */
   constructor(root, onModel) {
@@ -27,7 +25,7 @@ export class Upload {
     this.button.disabled = true;
     say(this.message, "Uploading, then scoring it on the test images …", "plain");
     try {
-      const model = await uploadModel(file, this.name.value.trim() || nameOf(file));
+      const model = await uploadModel(file, this.name.value.trim() || nameOf(file).slice(0, this.name.maxLength));
       this.form.reset();
       say(this.message, `“${model.name}” is here: ${format.percent(model.scores.accuracy)} on the test images.`, "good");
       this.onModel(model);
@@ -41,4 +39,4 @@ export class Upload {
 }
 
 /** @param {File} file */
-const nameOf = ({ name }) => (name.replace(/\.[^.]*$/, "") || name).slice(0, LONGEST_NAME);
+const nameOf = ({ name }) => name.replace(/\.[^.]*$/, "") || name;
