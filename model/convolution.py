@@ -1,7 +1,8 @@
 """What moves a window over an image: convolution and pooling, fast on every backend.
 
 XLA compiles convolutions well for a GPU. On a CPU its forward convolution is fast, but its gradients are 10 to 100
-times slower than they need be inside a scan (benchmarks/NOTES.md): there they are written out as matrix products.
+times slower than they need be inside a scan (benchmarks/NOTES.md): there they are written out as matrix products, of
+windows or, where that is less work, of Fourier transforms (`model.fourier`).
 
 Shapes: B images in a batch, H × W pixels, C channels, F filters, K the side of a window.
 """
@@ -13,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from model import fourier
 from model.spec_layers import Padding
 
 Around = tuple[tuple[int, int], tuple[int, int]]  # rows above and below, columns left and right
 
 # Images at a time, so that their windows stay in the processor's cache.
-_WEIGHT_PIECE = 8
-_INPUT_PIECE = 16
+_PIECE = 8
 # XLA's convolution keeps one core busy; so many at once keep all. Fewer images than this are not worth the pieces.
 _PARALLEL_PIECES = 4
 _PARALLEL_IMAGES = 64
@@ -30,9 +31,12 @@ def convolve(x: Array, kernel: Array, *, strides: int, padding: Padding) -> Arra
     around = _around(x.shape[1:3], len(kernel), strides, padding)
     if jax.default_backend() != "cpu":
         return _by_xla(x, kernel, around, strides)
-    if strides == 1:
-        return _convolve(x, kernel, around)
-    return _by_windows(x, kernel, strides=strides, padding=padding)
+    if strides > 1 or x.shape[-1] == 1:
+        return _by_windows(x, kernel, around, strides)
+    padded = jnp.pad(x, ((0, 0), *around, (0, 0)))
+    if fourier.is_cheaper(padded.shape, kernel.shape):
+        return _by_spectra(padded, kernel, len(kernel))
+    return _convolve(x, kernel, around)
 
 
 def _by_xla(x: Array, kernel: Array, around: Around, strides: int = 1) -> Array:
@@ -43,11 +47,19 @@ def _by_xla(x: Array, kernel: Array, around: Around, strides: int = 1) -> Array:
     )
 
 
-def _by_windows(x: Array, kernel: Array, *, strides: int, padding: Padding) -> Array:
+def _by_windows(x: Array, kernel: Array, around: Around, strides: int) -> Array:
     """The same, as [B·H'·W', K·K·C] · [K·K·C, F]."""
-    seen = jnp.concatenate(windows(x, len(kernel), strides, padding), axis=-1)  # [B, H', W', K·K·C]
+    seen = _gather(jnp.pad(x, ((0, 0), *around, (0, 0))), len(kernel), strides)
     product = _dot(seen.reshape(-1, seen.shape[-1]), kernel.reshape(-1, kernel.shape[-1]))
     return product.reshape(*seen.shape[:3], -1)
+
+
+def _gather(x: Array, side: int, stride: int = 1) -> Array:
+    """[B, H, W, C] -> [B, H', W', K·K·C]: all that each window sees; by columns and then by rows, in longer runs."""
+    rows, columns = (range(0, size - side + 1, stride) for size in x.shape[1:3])
+    wide = jnp.concatenate([x[:, :, j : j + columns[-1] + 1 : stride] for j in range(side)], axis=-1)
+    wide = lax.optimization_barrier(wide)
+    return jnp.concatenate([wide[:, i : i + rows[-1] + 1 : stride] for i in range(side)], axis=-1)
 
 
 def windows(x: Array, side: int, stride: int, padding: Padding) -> list[Array]:
@@ -77,6 +89,23 @@ def _in_parallel(x: Array, kernel: Array, around: Around) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _by_spectra(x: Array, kernel: Array, side: int) -> Array:
+    """Through Fourier transforms in training; else by XLA, where one image alone is as quick."""
+    return _in_parallel(x, kernel, ((0, 0), (0, 0)))
+
+
+def _by_spectra_forward(x: Array, kernel: Array, side: int) -> tuple[Array, fourier.Spectra]:
+    return fourier.convolve(x, kernel)
+
+
+def _by_spectra_backward(side: int, spectra: fourier.Spectra, dy: Array) -> tuple[Array, Array]:
+    return fourier.gradients(spectra, dy, side)
+
+
+_by_spectra.defvjp(_by_spectra_forward, _by_spectra_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(x: Array, kernel: Array, around: Around) -> Array:
     return _in_parallel(x, kernel, around)
 
@@ -89,11 +118,8 @@ def _convolve_backward(around: Around, residuals: tuple[Array, Array], dy: Array
     """Gradients for x and the kernel; dy: [B, H', W', F]."""
     x, kernel = residuals
     dy = lax.optimization_barrier(dy)  # else what made dy is computed again in every window
-    if len(kernel) >= 5:
-        dx = _input_gradient_by_rows(dy, kernel, around, x.shape)
-    else:
-        dx = _in_parallel(dy, kernel[::-1, ::-1].swapaxes(2, 3), _around_gradient(len(kernel), around))
-    return dx, _kernel_gradient(x, dy, kernel.shape, around)
+    dx = _in_parallel(dy, kernel[::-1, ::-1].swapaxes(2, 3), _around_gradient(len(kernel), around))
+    return dx, _kernel_gradient(jnp.pad(x, ((0, 0), *around, (0, 0))), dy, kernel.shape)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
@@ -105,68 +131,23 @@ def _around_gradient(side: int, around: Around) -> Around:
     return (side - 1 - top, side - 1 - bottom), (side - 1 - left, side - 1 - right)
 
 
-def _kernel_gradient(x: Array, dy: Array, shape: tuple[int, ...], around: Around) -> Array:
+def _kernel_gradient(x: Array, dy: Array, shape: tuple[int, ...]) -> Array:
     """[K, K, C, F]: the products of dy with the windows of a few images at a time, added up."""
     side, width, filters = shape[0], math.prod(shape[:3]), shape[3]
-    x = jnp.pad(x, ((0, 0), *around, (0, 0)))
-    rows, columns = dy.shape[1:3]
-    if width < filters:  # few channels: all at once, gathered by columns and then by rows, in longer runs
-        wide = lax.optimization_barrier(jnp.concatenate([x[:, :, j : j + columns] for j in range(side)], axis=-1))
-        seen = jnp.concatenate([wide[:, i : i + rows] for i in range(side)], axis=-1).reshape(-1, width)
-        return _dot(seen.T, dy.reshape(-1, filters)).reshape(shape)
 
     def add(total: Array, piece: tuple[Array, Array]) -> tuple[Array, None]:
-        seen = jnp.concatenate(windows(piece[0], side, 1, "valid"), axis=-1).reshape(-1, width)
+        seen = _gather(piece[0], side).reshape(-1, width)
         seen, turned = lax.optimization_barrier((seen, piece[1].reshape(-1, filters).T))
         product = jnp.dot(turned, seen, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
         return total + product, None
 
-    pieces = (_pieces(x, _WEIGHT_PIECE), _pieces(dy, _WEIGHT_PIECE))
-    total, _ = lax.scan(add, jnp.zeros((filters, width), jnp.float32), pieces)
+    total, _ = lax.scan(add, jnp.zeros((filters, width), jnp.float32), (_pieces(x), _pieces(dy)))
     return total.T.reshape(shape).astype(x.dtype)
 
 
-def _input_gradient_by_rows(dy: Array, kernel: Array, around: Around, shape: tuple[int, ...]) -> Array:
-    """[B, H, W, C]: products with windows over rows only give K columns each, which are added up in their places."""
-    side, channels, filters = len(kernel), *kernel.shape[2:]
-    (top, _), (left, _) = around
-    turned = kernel[::-1].transpose(0, 3, 1, 2).reshape(side, filters, side * channels)
-    height, width = shape[1:3]
-    bands = _bands(height, dy.shape[1], side, top)
-
-    def of_piece(dy: Array) -> Array:
-        product = jnp.concatenate([_of_band(dy, turned, band, top) for band in bands], axis=1)
-        product = lax.optimization_barrier(product.reshape(*product.shape[:3], side, channels))
-        shifted = [jnp.pad(product[..., j, :], ((0, 0), (0, 0), (j, side - 1 - j), (0, 0))) for j in range(side)]
-        return sum(shifted[1:], shifted[0])[:, :, left : left + width]
-
-    return lax.map(of_piece, _pieces(dy, _INPUT_PIECE)).reshape(shape)
-
-
-def _bands(height: int, rows: int, side: int, top: int) -> list[range]:
-    """The rows of x that see K rows of dy, together, and those at its edges, each alone.
-
-    With windows of K rows for all, a third of the products would be with zeros where dy has 8 rows and K is 5.
-    """
-    inside = range(max(side - 1 - top, 0), min(rows - top, height))
-    if not inside:
-        return [range(y, y + 1) for y in range(height)]
-    above, below = range(inside.start), range(inside.stop, height)
-    return [*(range(y, y + 1) for y in above), inside, *(range(y, y + 1) for y in below)]
-
-
-def _of_band(dy: Array, turned: Array, band: range, top: int) -> Array:
-    """[B, rows of the band, W', K·C]; turned: [K, F, K·C], the kernel's last row first."""
-    first = band.start + top - (len(turned) - 1)  # of dy, as if it went on above its first row
-    rows = range(max(first, 0), min(first + len(turned), dy.shape[1]))
-    seen = jnp.concatenate([dy[:, row : row + len(band)] for row in rows], axis=-1)
-    weights = turned[rows.start - first : rows.stop - first].reshape(-1, turned.shape[-1])
-    return _dot(seen.reshape(-1, len(weights)), weights).reshape(*seen.shape[:3], -1)
-
-
-def _pieces(x: Array, most: int) -> Array:
-    """[B, ...] -> [B / n, n, ...] with the largest n up to `most` that divides B."""
-    count = next(n for n in range(min(most, len(x)), 0, -1) if len(x) % n == 0)
+def _pieces(x: Array) -> Array:
+    """[B, ...] -> [B / n, n, ...] with the largest n up to _PIECE that divides B."""
+    count = next(n for n in range(min(_PIECE, len(x)), 0, -1) if len(x) % n == 0)
     return x.reshape(-1, count, *x.shape[1:])
 
 

@@ -13,6 +13,7 @@ from jax import lax
 from jax.test_util import check_grads
 from pydantic import TypeAdapter, ValidationError
 
+from model import fourier
 from model.convolution import convolve, max_pool
 from model.layers import layer_functions
 from model.spec import TrainSpec
@@ -65,7 +66,7 @@ def test_a_convolution_equals_a_loop_over_pixels(side: int, stride: int, padding
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("batch", "channels", "filters"), [(18, 3, 4), (5, 1, 40), (64, 2, 3)])
+@pytest.mark.parametrize(("batch", "channels", "filters"), [(18, 3, 4), (5, 1, 40), (64, 2, 3), (16, 32, 64)])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize(("side", "stride"), [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (5, 1)])
 def test_a_convolution_equals_xlas_in_value_and_gradient(
@@ -73,6 +74,7 @@ def test_a_convolution_equals_xlas_in_value_and_gradient(
 ) -> None:
     shapes = ((batch, 9, 6, channels), (side, side, channels, filters))
     x, kernel = (jnp.asarray(RANDOM.normal(size=shape), jnp.float32) for shape in shapes)
+    kernel /= math.sqrt(side**2 * channels)  # so that the values, of which the sine is taken, are near 1
 
     def by_xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
         layout = ("NHWC", "HWIO", "NHWC")
@@ -86,8 +88,29 @@ def test_a_convolution_equals_xlas_in_value_and_gradient(
 
     actual = value_and_gradients(partial(convolve, strides=stride, padding=padding))
     # A kernel's gradient adds up one term a pixel, in an order of the processor's own: each may round by an epsilon.
-    rounding = 1e-4 + np.finfo(np.float32).eps * batch * 9 * 6
+    rounding = 2e-5 + np.finfo(np.float32).eps * batch * 9 * 6
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=rounding), actual, value_and_gradients(by_xla))
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(12, 12, 5), (9, 6, 3), (7, 7, 7), (5, 4, 2), (3, 1, 1)])
+def test_products_of_fourier_transforms_are_a_convolution_and_its_gradients(height: int, width: int, side: int) -> None:
+    x = jnp.asarray(RANDOM.normal(size=(4, height, width, 3)), jnp.float32)
+    kernel = jnp.asarray(RANDOM.normal(size=(side, side, 3, 5)), jnp.float32)
+    layout = ("NHWC", "HWIO", "NHWC")
+    by_xla = partial(lax.conv_general_dilated, window_strides=(1, 1), padding="VALID", dimension_numbers=layout)
+    expected, gradients_of = jax.vjp(by_xla, x, kernel)
+    dy = jnp.asarray(RANDOM.normal(size=expected.shape), jnp.float32)
+    y, spectra = fourier.convolve(x, kernel)
+    actual = (y, *fourier.gradients(spectra, dy, side))
+    close = partial(np.testing.assert_allclose, atol=2e-5)
+    jax.tree.map(close, actual, (expected, *gradients_of(dy)))
+
+
+def test_small_images_with_many_channels_are_convolved_by_fourier_transforms() -> None:
+    assert fourier.is_cheaper((128, 12, 12, 32), (5, 5, 32, 64))
+    assert fourier.is_cheaper((16, 9, 6, 32), (3, 3, 32, 64))  # as above, where XLA's is what it has to equal
+    assert not fourier.is_cheaper((128, 28, 28, 32), (5, 5, 32, 64))
+    assert not fourier.is_cheaper((1, 12, 12, 32), (5, 5, 32, 64))
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
