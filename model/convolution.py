@@ -54,7 +54,7 @@ def _by_windows(x: Array, kernel: Array, around: Around, strides: int) -> Array:
     return product.reshape(*seen.shape[:3], -1)
 
 
-def _gather(x: Array, side: int, stride: int = 1) -> Array:
+def _gather(x: Array, side: int, stride: int) -> Array:
     """[B, H, W, C] -> [B, H', W', K·K·C]: all that each window sees; by columns and then by rows, in longer runs."""
     rows, columns = (range(0, size - side + 1, stride) for size in x.shape[1:3])
     wide = jnp.concatenate([x[:, :, j : j + columns[-1] + 1 : stride] for j in range(side)], axis=-1)
@@ -136,7 +136,7 @@ def _kernel_gradient(x: Array, dy: Array, shape: tuple[int, ...]) -> Array:
     side, width, filters = shape[0], math.prod(shape[:3]), shape[3]
 
     def add(total: Array, piece: tuple[Array, Array]) -> tuple[Array, None]:
-        seen = _gather(piece[0], side).reshape(-1, width)
+        seen = jnp.concatenate(windows(piece[0], side, 1, "valid"), axis=-1).reshape(-1, width)
         seen, turned = lax.optimization_barrier((seen, piece[1].reshape(-1, filters).T))
         product = jnp.dot(turned, seen, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
         return total + product, None

@@ -19,6 +19,9 @@ from jax import Array, lax
 _dot = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
 
 
+_LEAST_CHANNELS = 16  # a convolution by windows of fewer takes as long: so many numbers has a processor's vector
+
+
 class Spectra(NamedTuple):
     """What the gradients are made of; images: [M, B, C] float32, kernel: [M, C, F] float32."""
 
@@ -29,12 +32,13 @@ class Spectra(NamedTuple):
 def is_cheaper(images: tuple[int, ...], kernel: tuple[int, ...]) -> bool:
     """Whether forward and both gradients multiply less often this way; the shapes: [B, H, W, C], [K, K, C, F].
 
-    So it is for up to about 12 × 12 pixels, where there are channels enough to share the transforms.
+    So it is for up to about 12 × 12 pixels, where there are filters enough to share the transforms.
     """
     (batch, height, width, channels), (side, _, _, filters) = images, kernel
     pixels, places, pairs = height * width, (height - side + 1) * (width - side + 1), channels * filters
     transforms = pixels * channels + places * filters + side**2 * pairs / batch
-    return 1.5 * pixels * (2 * transforms + 3 * pairs) < 3 * places * side**2 * pairs
+    window = side**2 * max(channels, _LEAST_CHANNELS) * filters
+    return 1.5 * pixels * (2 * transforms + 3 * pairs) < 3 * places * window
 
 
 def convolve(x: Array, kernel: Array) -> tuple[Array, Spectra]:
