@@ -17,9 +17,7 @@ import numpy as np
 from jax import Array, lax
 
 _dot = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
-
-
-_LEAST_CHANNELS = 16  # a convolution by windows of fewer takes as long: so many numbers has a processor's vector
+_LEAST_CHANNELS = 16  # numbers in a processor's vector: by windows, fewer channels take as long
 
 
 class Spectra(NamedTuple):
