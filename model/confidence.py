@@ -45,8 +45,10 @@ def fit_confidence(parameters: net.NetworkParameters, spec: TrainSpec, dataset: 
     examples, held_out = split(dataset, spec.validation_split)
     unseen = held_out if held_out and len(held_out) >= ENOUGH_HELD_OUT else None
     temperature = _temperature(parameters, spec, unseen) if unseen else 1.0
-    gaussians = _gaussians(_last(examples))
-    scale = _scale(parameters, spec, _last(unseen or examples), temperature, gaussians)
+    known = _last(examples)
+    varied = _varied(known)
+    gaussians = _gaussians(known, varied)
+    scale = _scale(parameters, spec, _varied(_last(unseen)) if unseen else varied, temperature, gaussians)
     return Confidence(temperature, gaussians, scale)
 
 
@@ -75,9 +77,9 @@ def best_temperature(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> 
     return 2 / (low + high)
 
 
-def _gaussians(dataset: Dataset) -> Gaussians:
+def _gaussians(dataset: Dataset, varied: Pictures) -> Gaussians:
     plain = _scaled(dataset.images)
-    pictures, labels = np.concatenate([plain, _varied(plain, dataset.labels)]), np.tile(dataset.labels, 2)
+    pictures, labels = np.concatenate([plain, varied]), np.tile(dataset.labels, 2)
     projection = _principal_components(pictures)
     groups = [*(pictures[labels == digit] for digit in range(CLASSES)), *_rows_of_digits(plain)]
     return fitted([_flat(group) @ projection for group in groups], projection)
@@ -115,10 +117,10 @@ def _flat(pictures: Pictures) -> NDArray[np.float32]:
     return pictures.reshape(len(pictures), -1)
 
 
-def _varied(pictures: Pictures, labels: NDArray[np.uint8]) -> Pictures:
+def _varied(dataset: Dataset) -> Pictures:
     """The same pictures always, each varied in its own way; in batches of one size, so that one shape is compiled."""
-    missing = -len(pictures) % BATCH_SIZE
-    padded, padded_labels = np.pad(pictures, ((0, missing), (0, 0), (0, 0))), np.pad(labels, (0, missing))
+    pictures, missing = _scaled(dataset.images), -len(dataset) % BATCH_SIZE
+    padded, padded_labels = np.pad(pictures, ((0, missing), (0, 0), (0, 0))), np.pad(dataset.labels, (0, missing))
     batches = [slice(start, start + BATCH_SIZE) for start in range(0, len(padded), BATCH_SIZE)]
     varied = [
         np.asarray(_vary(jnp.asarray(padded[batch]), jnp.asarray(padded_labels[batch]), jax.random.key(batch.start)))
@@ -153,15 +155,15 @@ def _rows(pictures: Array, *, digits: int) -> Array:
 
 
 def _scale(
-    parameters: net.NetworkParameters, spec: TrainSpec, digits: Dataset, temperature: float, gaussians: Gaussians
+    parameters: net.NetworkParameters, spec: TrainSpec, varied: Pictures, temperature: float, gaussians: Gaussians
 ) -> DigitScale:
     """From varied digits: what the network is shown in training makes it surer than what people draw."""
-    varied = np.rint(_varied(_scaled(digits.images), digits.labels) * 255).astype(np.uint8)
-    logits = finite_logits(parameters, varied, spec)
-    found = signs(logits, jnp.asarray(varied), temperature, gaussians)
+    images = np.rint(varied * 255).astype(np.uint8)
+    logits = finite_logits(parameters, images, spec)
+    found = signs(logits, jnp.asarray(images), temperature, gaussians)
     (energy_mean, energy_spread), (likelihood_mean, likelihood_spread) = map(_mean_and_spread, found[:2])
     scale = DigitScale(energy_mean, energy_spread, likelihood_mean, likelihood_spread, 0.0)
-    sums = np.asarray(digit_scores(found._replace(rivalry=jnp.full(len(varied), jnp.inf)), scale), np.float64)
+    sums = np.asarray(digit_scores(found._replace(rivalry=jnp.full(len(images), jnp.inf)), scale), np.float64)
     return scale._replace(threshold=float(np.quantile(sums, REFUSED)))
 
 
