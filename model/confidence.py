@@ -160,11 +160,12 @@ def _scale(
     """From varied digits: what the network is shown in training makes it surer than what people draw."""
     images = np.rint(varied * 255).astype(np.uint8)
     logits = finite_logits(parameters, images, spec)
-    found = signs(logits, jnp.asarray(images), temperature, gaussians)
+    # Jitted: an operation by itself is a program too, and each is lowered and looked up on disk.
+    found = jax.jit(signs)(logits, jnp.asarray(images), temperature, gaussians)
     (energy_mean, energy_spread), (likelihood_mean, likelihood_spread) = map(_mean_and_spread, found[:2])
     scale = DigitScale(energy_mean, energy_spread, likelihood_mean, likelihood_spread, 0.0)
-    sums = np.asarray(digit_scores(found._replace(rivalry=jnp.full(len(images), jnp.inf)), scale), np.float64)
-    return scale._replace(threshold=float(np.quantile(sums, REFUSED)))
+    sums = jax.jit(digit_scores)(found._replace(rivalry=jnp.full(len(images), jnp.inf)), scale)
+    return scale._replace(threshold=float(np.quantile(np.asarray(sums, np.float64), REFUSED)))
 
 
 def _mean_and_spread(sign: Array) -> tuple[float, float]:

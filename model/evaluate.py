@@ -44,7 +44,7 @@ def evaluate(
     logits = logits_of(parameters, dataset.images, network=spec.network)
     losses, correct, _ = _score(logits, dataset.labels, spec)
     temperature = confidence.temperature if confidence else 1.0
-    probabilities = np.asarray(calibrated_probabilities(logits, temperature, spec=spec))  # [N, C]
+    probabilities = np.asarray(_calibrated(logits, temperature, spec=spec))  # [N, C]
     matrix = confusion_matrix(dataset.labels, probabilities.argmax(axis=1))
     return Evaluation(
         loss=float(losses.mean()),
@@ -132,6 +132,9 @@ def scoring_batch_size(network: tuple[Layer, ...]) -> int:
 def largest_layer(network: tuple[Layer, ...]) -> int:
     """Numbers that it gives for an image."""
     return max(math.prod(shape.output_shape) for shape in layer_shapes(network))
+
+
+_calibrated = jax.jit(calibrated_probabilities, static_argnames="spec")
 
 
 def _score(
