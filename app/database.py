@@ -23,6 +23,7 @@ RETRY_SECONDS = 1.0
 SCHEMA = "inkling"
 POSTGRESQL = "postgresql"
 metadata = sa.MetaData()
+_NEWEST = max(path.stem[:4] for path in (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py"))
 
 # What a database raises that is away, full or too busy: it may be well again in a moment. The last is PostgreSQL's, for
 # a transaction that slept for too long, and from a server that has become a standby.
@@ -80,6 +81,8 @@ class Database:
 
     def migrate(self) -> None:
         """Makes the tables, or brings those of an older version up to date; one process at a time does."""
+        if self._is_up_to_date():  # a start need not load Alembic then, which takes a tenth of a second
+            return
         from alembic import command
         from alembic.config import Config
 
@@ -90,6 +93,11 @@ class Database:
                 connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def _is_up_to_date(self) -> bool:
+        with self.reading() as connection:
+            has_version = sa.inspect(connection).has_table("alembic_version")
+            return has_version and connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == _NEWEST
 
     def reading(self) -> sa.Connection:
         return self._engine.connect()
