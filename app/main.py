@@ -148,6 +148,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=BoundedHeads,
+                ws="none",
                 log_config=None,
                 access_log=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -98,6 +98,31 @@ def test_what_ends_a_large_body_may_be_followed_by_a_head_in_parts() -> None:
     asyncio.run(ask())
 
 
+@pytest.mark.parametrize("wish", [b"h2c\r\nConnection: Upgrade, HTTP2-Settings", b"websocket\r\nConnection: upgrade"])
+def test_a_request_that_would_rather_have_another_protocol_is_answered_with_its_body(wish: bytes) -> None:
+    asking = REQUEST.replace(b"Content-Length", b"Upgrade: " + wish + b"\r\nContent-Length")
+
+    async def ask() -> None:
+        async with connection() as (reader, writer):
+            for cut in range(0, len(asking), 5):
+                writer.write(asking[:cut])
+                await writer.drain()
+                await asyncio.sleep(0.01)
+                writer.write(asking[cut:] + REQUEST)
+                assert await reader.readexactly(2 * len(ANSWER)) == 2 * ANSWER
+
+    asyncio.run(ask())
+
+
+def test_a_request_of_http_1_0_has_no_other_protocol_to_wish_for() -> None:
+    async def ask() -> None:
+        async with connection() as (reader, writer):
+            writer.write(b"POST / HTTP/1.0\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 6\r\n\r\n123456")
+            assert (await reader.read()).endswith(b"connection: close\r\n\r\n123456")
+
+    asyncio.run(ask())
+
+
 def test_requests_that_are_cut_anywhere_count_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.heads.HEAD_BYTES", 2 * len(REQUEST))
 
