@@ -91,6 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
         max_body_size=settings.max_body_bytes,
         docs_url=None,  # its page is loaded from a CDN; /openapi.json is here
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # what a client made of the document calls its methods
         telemetry={"auto_configure": True},  # does nothing until OTEL_EXPORTER_OTLP_ENDPOINT names a collector
     )
     app.state.settings, app.state.metrics = settings, Metrics()

@@ -200,6 +200,21 @@ def test_openapi_describes_what_is_made_and_what_is_downloaded(openapi: dict[str
     assert list(download["content"]) == ["application/octet-stream"]
 
 
+def test_openapi_says_what_each_event_of_a_run_holds(openapi: dict[str, Any]) -> None:
+    answer = openapi["paths"]["/train/{run}/events"]["get"]["responses"]["200"]
+    data = answer["content"]["text/event-stream"]["itemSchema"]["properties"]["data"]
+    progress, epoch, end = data["contentSchema"]["anyOf"]
+    assert [progress["$ref"], epoch["$ref"]] == [f"#/components/schemas/{name}" for name in ("Progress", "EpochReport")]
+    assert {*end["properties"]} == {"state", "model", "error"}
+    assert {*re.findall(r"#/components/schemas/(\w+)", str(openapi))} <= {*openapi["components"]["schemas"]}
+
+
+def test_openapi_names_every_operation_after_its_function(openapi: dict[str, Any]) -> None:
+    names = [operation["operationId"] for methods in openapi["paths"].values() for operation in methods.values()]
+    assert len({*names}) == len(names)
+    assert {"predict", "train", "watch_run", "infer_by_version"} <= {*names}
+
+
 def test_openapi_gives_every_error_as_a_problem(openapi: dict[str, Any]) -> None:
     problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
     for operations in openapi["paths"].values():

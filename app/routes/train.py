@@ -15,7 +15,7 @@ from app.errors import KeyTakenError, RunNotFoundError, describe
 from app.feeds import EventStream
 from app.jobs import Jobs, run_id_of
 from app.scheduling import Priority
-from app.schemas import LOCATION, DryRun, LayerSummary, Run, RunList
+from app.schemas import LOCATION, DryRun, LayerSummary, Run, RunEnd, RunList
 from app.users import UserDep, may_change, require_priority
 from model.data import TRAIN_EXAMPLES
 from model.network import parameter_count
@@ -102,13 +102,24 @@ async def read_run(run: ExistingRun) -> Run:
     return run
 
 
+_SCHEMAS = "#/components/schemas/"
+_END = RunEnd.model_json_schema(
+    ref_template=f"{_SCHEMAS}{{model}}"
+)  # no route answers it, so the document has it nowhere else
+del _END["$defs"]
 _EVENT = {
     "type": "object",
     "required": ["event", "data"],
     "properties": {
         "id": {"type": "string", "description": "Its offset in the run's stream; `end` has none", "examples": ["41"]},
         "event": {"type": "string", "enum": ["progress", "epoch", "end"]},
-        "data": {"type": "string", "description": "A JSON object", "examples": ['{"state": "succeeded"}']},
+        "data": {
+            "type": "string",
+            "description": "JSON: of `progress` a Progress, of `epoch` an EpochReport, of `end` a RunEnd",
+            "contentMediaType": "application/json",
+            "contentSchema": {"anyOf": [{"$ref": f"{_SCHEMAS}Progress"}, {"$ref": f"{_SCHEMAS}EpochReport"}, _END]},
+            "examples": ['{"state": "succeeded"}'],
+        },
     },
 }
 _EVENTS = {"content": {"text/event-stream": {"itemSchema": _EVENT}}}
