@@ -3,6 +3,7 @@
 A model's name is an id or an alias; its one version is the id of the model that answers by that name.
 """
 
+from contextlib import suppress
 from importlib.metadata import version as version_of
 from typing import Annotated, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from app.aliases import DEFAULT
 from app.dependencies import ModelName, PredictorDep, RegistryDep, SettingsDep
 from app.drawings import Drawing
-from app.errors import MediaTypeError, NotFoundError, describe
+from app.errors import MediaTypeError, ModelNotFoundError, NotFoundError, describe
 from app.inference_schemas import (
     INPUTS,
     OUTPUTS,
@@ -65,7 +66,9 @@ async def _latest(model: ModelName) -> Target:
 
 def _of_version(model: ModelName, version: Version, registry: RegistryDep) -> Target:
     """An alias may be asked for any model by its version, an id for itself alone."""
-    asked, answering = registry.id_of(model), registry.id_of(version)
+    asked, answering = registry.id_of(model), None
+    with suppress(ModelNotFoundError):
+        answering = registry.id_of(version)
     if answering != version or asked == model != version:
         raise NotFoundError(f"model {model!r} has no version {version!r}; GET /v2/models/{model} tells its version")
     return Target(model, version)
