@@ -174,13 +174,13 @@ def _check_files(output: Path | None, checkpoint: Path | None) -> None:
 
 
 def _read_spec(path: Path | None, preset: str) -> "TrainSpec":
-    from app.schemas import located_message_of
+    from app.schemas import located_message_of, told
     from model.presets import TrainRequest
 
     try:
         return TrainRequest.model_validate({"preset": preset, **_read_json(path)}).spec()
     except ValidationError as error:
-        fail("\n".join(map(located_message_of, error.errors())))
+        fail("\n".join(map(located_message_of, told(error.errors()))))
 
 
 def _read_json(path: Path | None) -> dict[str, Any]:

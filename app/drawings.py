@@ -45,8 +45,9 @@ class Drawing(NamedTuple):
 
 
 def decoded(text: str) -> bytes:
-    """Base64, alone or in a data URL (RFC 2397). Raises ValueError."""
-    return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+    """Base64, in lines (RFC 2045) or not, alone or in a data URL (RFC 2397). Raises ValueError."""
+    encoded = text.partition(",")[2] if text.startswith("data:") else text
+    return base64.b64decode("".join(encoded.split()), validate=True)
 
 
 def prepared(drawings: Sequence[Drawing]) -> list[NDArray[np.uint8] | Exception]:

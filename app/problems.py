@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.database import UNAVAILABLE
 from app.errors import DatabaseAwayError, InklingError, describe
-from app.schemas import FieldError, Problem, message_of
+from app.schemas import FieldError, Problem, message_of, told
 
 REPORTED_ERRORS = 20
 ALWAYS_AVAILABLE = ("/healthz", "/metrics", "/presets", "/v2", "/v2/health/live")  # without database and model
@@ -52,7 +52,7 @@ class TooLargeAsProblem:
             status = message.get("status") if scope["type"] == "http" else None
             if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and _is_plain_text(message):
                 replaced = True
-                answer = problem(scope, status, "the body is larger than this route takes", loc=("body",))
+                answer = problem(scope, status, _too_large(scope), loc=("body",))
                 await answer(scope, receive, send)
             else:
                 await send(message)
@@ -62,6 +62,11 @@ class TooLargeAsProblem:
 
 def _is_plain_text(message: Message) -> bool:
     return Headers(raw=message["headers"]).get("content-type", "").startswith("text/plain")
+
+
+def _too_large(scope: Scope) -> str:
+    limit = getattr(scope.get("route"), "max_body_size", None) or scope["app"].max_body_size
+    return f"the body is larger than the {limit:,} bytes that this route takes"
 
 
 def document_problems(openapi: dict[str, Any]) -> None:
@@ -129,7 +134,7 @@ async def _answer_database_error(request: Request, error: Exception) -> JSONResp
 
 async def _answer_validation_error(request: Request, error: Any) -> JSONResponse:
     """Names every field that is wrong; what was sent is not echoed."""
-    errors = [_field_error(item) for item in error.errors()[:REPORTED_ERRORS]]
+    errors = [_field_error(item) for item in told(error.errors())[:REPORTED_ERRORS]]
     media_type = request.headers.get("content-type", "missing")
     if [item.loc for item in errors] == [["body"]] and not media_type.startswith("application/json"):
         unread = f"Content-Type is {media_type}; expected application/json"
@@ -150,7 +155,20 @@ def _field_error(item: Any) -> FieldError:
 
 async def _answer_http_exception(request: Request, error: Any) -> JSONResponse:
     loc = ("body",) if error.status_code in _BODY_ERRORS else ()
-    return problem(request.scope, error.status_code, str(error.detail), loc=loc, headers=error.headers)
+    return problem(request.scope, error.status_code, _detail(request, error), loc=loc, headers=error.headers)
+
+
+def _detail(request: Request, error: Any) -> str:
+    """What FastAPI and Starlette raise by themselves says little more than its status."""
+    match error.status_code:
+        case HTTPStatus.BAD_REQUEST if error.__cause__:
+            return f"not JSON: {error.__cause__}"
+        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED:
+            asked = f"{request.method} {request.url.path[:100]}"
+            return f"nothing here answers {asked}; /openapi.json describes what there is"
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return _too_large(request.scope)
+    return str(error.detail)
 
 
 _BODY_ERRORS = {  # what is raised while one is read

@@ -162,9 +162,26 @@ class Readiness(Wire):
     model: str = Field(description="The model that answers /predict", examples=[MODEL_ID])
 
 
+_OBJECT, _ARRAY = "Input should be an object", "Input should be an array"
+_IN_JSON = {  # what pydantic says in Python's words
+    "model_type": _OBJECT,
+    "model_attributes_type": _OBJECT,
+    "dict_type": _OBJECT,
+    "list_type": _ARRAY,
+    "tuple_type": _ARRAY,
+    "union_tag_not_found": "Input should be an object with a type",
+}
+
+
+def told(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without those that only follow from others: an array is too short where its items are wrong."""
+    wrong = {tuple(error["loc"][:-1]) for error in errors}
+    return [error for error in errors if error["type"] != "too_short" or error["loc"] not in wrong]
+
+
 def message_of(error: ErrorDetails) -> str:
     """What is wrong, without pydantic's word for who says so."""
-    return error["msg"].removeprefix("Value error, ")
+    return _IN_JSON.get(error["type"], error["msg"]).removeprefix("Value error, ")
 
 
 def located_message_of(error: ErrorDetails) -> str:

@@ -1,5 +1,6 @@
 """The REST contract in one process and without a worker: what each route answers, to whom, and with which headers."""
 
+import base64
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,7 @@ from app.settings import Settings
 from model import network as net
 from model.checkpoint import to_bytes
 from model.presets import PRESETS
-from tests.drawings import draw
+from tests.drawings import draw, encoded
 from tests.problems import problem
 from tests.processes import SMALL_SPEC
 from tests.published import DATA, SPEC, evaluation, publish
@@ -194,6 +195,42 @@ def test_a_monitor_may_ask_for_the_head_alone(rest: TestClient, path: str) -> No
     answer = rest.head(path)
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-length"] == rest.get(path).headers["content-length"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "says"),
+    [
+        ("POST", "/train", b"[]", 422, "body: Input should be an object"),
+        ("POST", "/train", b'{"network": {}}', 422, "body.network: Input should be an array"),
+        ("POST", "/train", b'{"network": [{}]}', 422, "body.network.0: Input should be an object with a type"),
+        ("POST", "/train", b"\x1f\x8b\x08", 400, "not JSON: 'utf-8' codec can't decode byte 0x8b in position 1"),
+        ("POST", "/train", b" " * 65_537, 413, "the body is larger than the 65,536 bytes that this route takes"),
+        (
+            "POST",
+            "/predict",
+            b" " * 8_000_001,
+            413,
+            "the body is larger than the 8,000,000 bytes that this route takes",
+        ),
+        ("GET", "/trains", b"", 404, "nothing here answers GET /trains; /openapi.json describes what there is"),
+        ("PUT", "/train", b"", 405, "nothing here answers PUT /train; /openapi.json describes what there is"),
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_refusal_says_what_would_be_right(
+    rest: TestClient, method: str, path: str, content: bytes, status: int, says: str, chunked: bool
+) -> None:
+    sent = iter([content]) if chunked else content
+    assert problem(
+        rest.request(method, path, content=sent, headers={"content-type": "application/json"}), status
+    ).startswith(says)
+
+
+def test_base64_may_be_in_lines(rest: TestClient) -> None:
+    lines = base64.encodebytes(encoded(draw(7))).decode()
+    assert "\n" in lines.strip()
+    for image in (lines, f"data:image/png;base64,{lines}"):
+        assert rest.post("/predict", json={"image": image}).json()["digit"] in range(10)
 
 
 @pytest.mark.parametrize(
