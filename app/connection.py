@@ -156,7 +156,9 @@ def _successful(answer: httpx.Response) -> httpx.Response:
         problem = Problem.model_validate_json(answer.content, extra="ignore")
     except ValidationError:  # from something that stands between
         said = f"{answer.status_code} {answer.reason_phrase}"
-        detail = f"{answer.request.method} {answer.request.url.path}: the answer is {said}"
+        to = answer.next_request
+        elsewhere = f", to {to.url}; give the service's address as it is there" if to else ""
+        detail = f"{answer.request.method} {answer.request.url.path}: the answer is {said}{elsewhere}"
         problem = Problem(title=answer.reason_phrase, status=answer.status_code, detail=detail)
     raise ServiceError(problem, _seconds(answer.headers.get("retry-after", "")))
 

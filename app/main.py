@@ -13,6 +13,7 @@ import asyncio
 import os
 import resource
 import socket
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
@@ -176,6 +177,8 @@ def main() -> None:
     settings = Settings()
     logs.configure("api", settings)
     os.environ.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", "2")  # seconds; 10 is what the supervisor gives all of the end
+    # JAX' warning, where uvloop starts an upload's scorer: the child does nothing but become another program.
+    warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
     end_with_parent()
     _allow_many_connections()
     Server(create_app(settings)).run(sockets=[listening])

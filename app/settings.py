@@ -1,11 +1,14 @@
 """Every setting of the service, read from INKLING_* environment variables."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_POSTGRESQL_URL = "postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
 class Settings(BaseSettings):
@@ -20,7 +23,6 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         "",
-        pattern=r"^$|^sqlite:///[^:].*|^postgresql://.+",
         description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE; empty: inkling.db in the data folder",
     )
     cache_dir: Path = Field(Path("~/.cache/inkling"), description="Folder of MNIST and compiled code; may be deleted")
@@ -105,11 +107,14 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, url: str) -> str:
-        if url:
-            from sqlalchemy import make_url  # takes a while, and few processes that read settings have a URL
+        if not url:
+            return url
+        if not re.match(r"sqlite:///[^:]|postgresql://.", url):
+            raise ValueError(f"it is neither sqlite:///FILE nor {_POSTGRESQL_URL}")
+        from sqlalchemy import make_url  # takes a while, and few processes that read settings have a URL
 
-            if not make_url(url).database:
-                raise ValueError("it names no database: postgresql://USER:PASSWORD@HOST/DATABASE")
+        if not make_url(url).database:
+            raise ValueError(f"it names no database: {_POSTGRESQL_URL}")
         return url
 
     @field_validator("max_waiting_images")

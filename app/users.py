@@ -23,9 +23,15 @@ async def _user(
     if not settings.api_keys:
         return request.client.host if request.client else "unknown"
     for name, key in settings.api_keys.items():
-        if given and secrets.compare_digest(key.get_secret_value().encode(), given.credentials.encode()):
+        if given and _is(key.get_secret_value(), given.credentials):
             return name
     raise UnauthorizedError
+
+
+def _is(key: str, given: str) -> bool:
+    """What is not ASCII in a key comes as Latin-1, which Starlette takes it for, or as UTF-8, from curl say."""
+    sent = given.encode("latin-1")
+    return any(secrets.compare_digest(key.encode(encoding), sent) for encoding in ("latin-1", "utf-8"))
 
 
 UserDep = Annotated[str, Depends(_user)]

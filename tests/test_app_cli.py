@@ -78,7 +78,10 @@ def test_a_process_loads_nothing_heavy_that_it_does_not_need(module: str, heavy:
         ),
         ("INKLING_PRIORITY_USERS", "ada", "not JSON: "),
         ("INKLING_DATA_DIR", "~nobody123/inkling", "~nobody123 is no user's folder here"),
-        ("INKLING_DATABASE_URL", "sqlite:///:memory:", "should match pattern"),
+        *(
+            ("INKLING_DATABASE_URL", url, "neither sqlite:///FILE nor postgresql://USER:PASSWORD@HOST/DATABASE")
+            for url in ("sqlite:///:memory:", "postgres://inkling@host/inkling")
+        ),
         ("INKLING_DATABASE_URL", "postgresql://inkling@host:port/inkling", "'port'"),
         ("INKLING_DATABASE_URL", "postgresql://inkling@host/", "names no database"),
     ],

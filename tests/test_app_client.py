@@ -371,6 +371,15 @@ def test_what_is_no_inkling_is_told_from_one() -> None:
     assert (refused.value.status, refused.value.errors, refused.value.retry_after) == (502, [], None)
 
 
+def test_a_redirect_tells_where_the_service_is() -> None:
+    with (
+        answering(replying(308, "text/html", "", Location="https://box/models/default")) as url,
+        Inkling(url) as inkling,
+        pytest.raises(ServiceError, match=r"is 308 .*, to https://box/models/default; give"),
+    ):
+        inkling.model()
+
+
 def test_fields_that_a_newer_service_adds_are_left_out() -> None:
     entry = '{"model": "m", "name": "n", "loss": 0.1, "accuracy": 0.9, "parameters": 1, "novel": 2}'
     body = f'{{"models": [{entry}], "novel": 1}}'

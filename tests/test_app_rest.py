@@ -226,6 +226,13 @@ def test_a_refusal_says_what_would_be_right(
     ).startswith(says)
 
 
+def test_a_key_beyond_ascii_may_come_in_either_encoding(tmp_path: Path) -> None:
+    with client(tmp_path, api_keys={"ada": "clé"}) as rest:
+        for sent, status in (("clé".encode(), 200), ("clé".encode("latin-1"), 200), (b"cl", 401)):
+            answer = rest.post("/train?dry_run=true", json={}, headers={b"Authorization": b"Bearer " + sent})
+            assert answer.status_code == status
+
+
 def test_base64_may_be_in_lines(rest: TestClient) -> None:
     lines = base64.encodebytes(encoded(draw(7))).decode()
     assert "\n" in lines.strip()
