@@ -26,7 +26,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import logs, problems, users
 from app.database import UNAVAILABLE, Database, persisting
@@ -63,7 +63,7 @@ class Service(FastAPI):
         layers = problems.TooLargeAsProblem(super().build_middleware_stack())
         settings: Settings = self.state.settings
         quick = BodyDeadline(predict.QuickPredict(layers, settings.max_body_bytes), settings.body_seconds)
-        return CountRequests(quick, self.state.metrics)
+        return _head_as_get(CountRequests(quick, self.state.metrics))
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -72,6 +72,15 @@ class Service(FastAPI):
                 users.document_no_keys(self.openapi_schema)
             problems.document_problems(self.openapi_schema)
         return self.openapi_schema
+
+
+def _head_as_get(app: ASGIApp) -> ASGIApp:
+    """Whatever is got can be asked for its head alone (RFC 9110, 9.3.2): the server leaves the body out."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope, receive, send)
+
+    return answer
 
 
 class FreshStaticFiles(StaticFiles):
@@ -101,7 +110,7 @@ def create_app(settings: Settings) -> FastAPI:
     for routes in (predict, inference, train, evaluate, aliases, models, health, metrics):
         app.include_router(routes.router)
     app.mount("/static", FreshStaticFiles(directory=STATIC))
-    app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_api_route("/", _page, include_in_schema=False)
     return app
 
 
