@@ -85,6 +85,7 @@ class Database:
             return
         from alembic import command
         from alembic.config import Config
+        from alembic.util import CommandError
 
         config = Config()
         config.set_main_option("script_location", "app:migrations")
@@ -92,7 +93,11 @@ class Database:
             if self.is_postgresql:
                 connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                error.add_note("a newer version has changed this database: start that again, or restore a backup")
+                raise
 
     def _is_up_to_date(self) -> bool:
         with self.reading() as connection:

@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 
 from app import model_tables
 from app.aliases import Candidate, Counts
@@ -355,6 +356,17 @@ def migrate_to(database: Database, revision: str) -> None:
             connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+
+
+def test_a_database_of_a_newer_version_is_said_to_be_one(database_url: str) -> None:
+    database = Database(database_url)
+    database.migrate()
+    with database.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(CommandError) as refused:
+        database.migrate()
+    assert "a newer version has changed this database" in refused.value.__notes__[0]
+    database.close()
 
 
 def test_a_database_without_uploads_and_candidates_keeps_what_it_has(database_url: str) -> None:
