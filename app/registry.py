@@ -6,6 +6,7 @@ for people, which do. It is published by one INSERT, once a run, or uploaded.
 
 import hashlib
 import secrets
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -196,8 +197,10 @@ def _same(connection: sa.Connection, sha256: str) -> str | None:
 
 
 def _infos(connection: sa.Connection, query: sa.Select[Any]) -> list[ModelInfo]:
-    aliases = connection.execute(sa.select(_aliases).order_by(_aliases.c.name)).all()
-    return [_info(row, aliases) for row in connection.execute(query)]
+    aliases: defaultdict[str, list[Any]] = defaultdict(list)  # by model
+    for alias in connection.execute(sa.select(_aliases).order_by(_aliases.c.name)):
+        aliases[alias.model].append(alias)
+    return [_info(row, aliases[row.id]) for row in connection.execute(query)]
 
 
 def _info(row: Any, aliases: Sequence[Any]) -> ModelInfo:
@@ -215,6 +218,6 @@ def _info(row: Any, aliases: Sequence[Any]) -> ModelInfo:
             validation_loss=row.validation_loss,
             validation_accuracy=row.validation_accuracy,
         ),
-        aliases=[alias.name for alias in aliases if alias.model == row.id],
-        pinned=any(alias.pinned for alias in aliases if alias.model == row.id),
+        aliases=[alias.name for alias in aliases],
+        pinned=any(alias.pinned for alias in aliases),
     )
