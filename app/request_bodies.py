@@ -18,6 +18,7 @@ from app.predict_schemas import PredictRequest
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
 SMALL_BODY_BYTES = 16_384  # so much JSON is read sooner than a thread is woken
+_IN_THE_QUERY = "model, include and segment go into the query"
 
 Parsed = TypeVar("Parsed")
 
@@ -50,10 +51,12 @@ def unexpected_type(media_type: str, expected: str) -> MediaTypeError:
 
 
 async def _read_form(request: Request) -> Drawing:
-    async with request.form(max_files=1, max_fields=1) as form:
+    async with request.form(max_files=1) as form:
         upload = form.get("image")
         if not isinstance(upload, UploadFile):
             raise InvalidInputError("the form has no file in its field 'image'", "body", "image")
+        if other := next((name for name in form if name != "image"), None):
+            raise InvalidInputError(f"a form has the field 'image' alone; {_IN_THE_QUERY}", "body", other[:100])
         return Drawing(await upload.read(), ("body", "image"))
 
 
@@ -73,7 +76,9 @@ def _parse(body: bytes) -> PredictRequest | NDArray[np.uint8]:
     try:
         given = from_json(body)
         if isinstance(given, dict) and len(given) > 1:  # looked at first: a million unknown fields are a million errors
-            raise InvalidInputError(f"{len(given)} fields; give exactly one of image, pixels and images", "body")
+            raise InvalidInputError(
+                f"{len(given)} fields; give exactly one of image, pixels and images; {_IN_THE_QUERY}", "body"
+            )
         if isinstance(given, dict) and (pixels := _levels(given.get("pixels"))) is not None:
             return pixels
         return PredictRequest.model_validate(given)

@@ -146,6 +146,14 @@ def test_a_form_without_the_image_is_refused(service: Service) -> None:
     problem(service.http.post("/predict", content=SEVEN, headers=malformed), 400, "body")
 
 
+def test_what_belongs_into_the_query_is_not_ignored_in_a_body(service: Service) -> None:
+    fields = {"segment": "true", "model": "default", "include": "seen"}
+    form = service.http.post("/predict", files={"image": ("7.png", SEVEN)}, data=fields)
+    json = service.http.post("/predict", json={"image": base64.b64encode(SEVEN).decode(), **fields})
+    for refused, field in ((form, ("body", "segment")), (json, ("body",))):
+        assert "model, include and segment go into the query" in problem(refused, 422, *field)
+
+
 @pytest.mark.parametrize("media_type", ["text/plain", "image/gif", "application/octet-stream", ""])
 def test_a_wrong_media_type_is_refused(service: Service, media_type: str) -> None:
     response = service.http.post("/predict", content=SEVEN, headers={"content-type": media_type})

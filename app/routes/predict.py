@@ -39,7 +39,12 @@ _REQUEST_BODY = {
     "required": True,
     "content": {
         "multipart/form-data": {
-            "schema": {"type": "object", "required": ["image"], "properties": {"image": _BINARY}},
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {"image": _BINARY},
+                "additionalProperties": False,
+            },
         },
         **{media_type: {"schema": _BINARY} for media_type in IMAGE_TYPES},
         "application/json": {"schema": PredictRequest.model_json_schema()},
