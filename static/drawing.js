@@ -29,6 +29,10 @@ export class DrawingBoard {
     this.#takeDrops(root);
   }
 
+  focus() {
+    this.canvas.root.focus();
+  }
+
   /** @param {number} digit */
   writeSample(digit) {
     if (this.canvas.write(writtenSample(digit))) return;

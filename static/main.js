@@ -21,6 +21,7 @@ import { TrainerForm } from "./trainer-form.js";
 import { Upload } from "./upload.js";
 import { Why } from "./why.js";
 
+/** @typedef {import("./api.js").Model} Model */
 /** @typedef {import("./api.js").Problem} Problem */
 /** @typedef {import("./api.js").Reading} Reading */
 /** @typedef {import("./recogniser.js").Question} Question */
@@ -43,18 +44,20 @@ const deletion = new Deletion(find(document, "#deletion", HTMLDialogElement));
 const models = new Models(find(document, "#trained", HTMLElement), {
   answering: find(document, "#answering", HTMLSelectElement),
   deletion,
-  kept: () => [...comparison.chosen, candidate.tried],
+  kept: () => [...comparison.chosen, candidate.tried, view.run?.model ?? ""],
   onReport: (model) => report.open(model),
   onRun: (id) => {
     chooseRun(id);
     watch.scrollIntoView({ block: "nearest" });
   },
+  onDraw: drawWith,
   onAnswering: () => readiness.isReady && recogniser.ask(true),
   onModels: (all) => {
     comparison.offer(all);
     candidate.offer(all);
     tools.hidden = all.length === 0;
     runs.show();
+    view.show();
   },
 });
 const tools = find(document, "#model-tools", HTMLElement);
@@ -82,6 +85,8 @@ const readiness = new Readiness(find(document, "#ready-note", HTMLElement), (was
 
 const view = new RunView(watch, {
   deletion,
+  modelOf,
+  onDraw: drawWith,
   onReport: (model) => report.open(model),
   onAgain: (run) => form.take(run),
   onChange: () => runs.refresh(),
@@ -94,7 +99,7 @@ const view = new RunView(watch, {
 
 const runs = new RunList(find(document, "#runs", HTMLElement), {
   watched: () => view.id,
-  modelOf: (run) => models.find(run.model ?? ""),
+  modelOf,
   onChoice: chooseRun,
   onList: (recent) => {
     watchTheMostInteresting(recent);
@@ -109,6 +114,17 @@ const form = new TrainerForm(find(document, "#train-form", HTMLFormElement), (ru
   runs.showNewest();
   watch.scrollIntoView({ block: "nearest" });
 });
+
+/** What a run has published, where the page knows of it. @param {RunSummary} run @returns {Model | undefined} */
+function modelOf({ model }) {
+  return models.find(model ?? "");
+}
+
+/** @param {Model} model */
+function drawWith(model) {
+  models.answerBy(model);
+  board.focus();
+}
 
 /** @param {Reading} reading @param {boolean} finished @param {Question} question */
 function showAnswer(reading, finished, question) {
@@ -176,6 +192,7 @@ async function watchRun(id) {
   try {
     await view.open(id);
     runs.show();
+    if (view.run) models.follow([view.run]);
   } catch (cause) {
     if (!NEVER_AGAIN.includes(problemOf(cause).status)) return;
     if (runInAddress() === id) leaveAddress();

@@ -22,8 +22,10 @@ const STANDING = ["default", "candidate"];
 export class Models {
   /** @type {Model[]} */
   #models = [];
-  /** The ids of those that the runs gave. @type {string[]} */
-  #published = [];
+  /** The ids of those that the runs gave. @type {Set<string>} */
+  #published = new Set();
+  /** The ids of those that were asked for by name, and have been deleted. @type {Set<string>} */
+  #gone = new Set();
   /** By the model's id, with what they say. @type {Map<string, {content: string, row: HTMLTableRowElement}>} */
   #rows = new Map();
   #latest = new Latest();
@@ -35,9 +37,10 @@ export class Models {
   /**
    * @param {HTMLElement} root
    * @param {{answering: HTMLSelectElement, deletion: Deletion, kept: () => string[], onReport: (model: Model) => void,
-   *   onRun: (id: string) => void, onAnswering: () => void, onModels: (models: Model[]) => void}} options  `kept`: ids of
-   *   those that are shown on every page; `onRun`: to the run that gave a model; `onAnswering`: another model answers the
-   *   canvas now; `onModels`: there are others, or something about them has changed
+   *   onRun: (id: string) => void, onDraw: (model: Model) => void, onAnswering: () => void,
+   *   onModels: (models: Model[]) => void}} options  `kept`: ids of those that are shown on every page; `onRun`: to the run
+   *   that gave a model; `onDraw`: a model is to answer the canvas; `onAnswering`: another answers it now; `onModels`: there
+   *   are others, or something about them has changed
    */
   constructor(root, options) {
     this.options = options;
@@ -60,6 +63,12 @@ export class Models {
     return this.#models.find((model) => model.id === id);
   }
 
+  /** Has the canvas answered by one of them. @param {Model} model */
+  answerBy({ id }) {
+    this.options.answering.value = id;
+    this.options.onAnswering();
+  }
+
   /** The model that has answered is named, the candidate as well; another may have become the default. @param {string} id */
   noteAnswer(id) {
     if (this.answering || this.#answered === id) return;
@@ -72,8 +81,8 @@ export class Models {
    * @param {RunSummary[]} runs  as they are now, which is asked more often */
   follow(runs) {
     const published = runs.flatMap(({ model }) => model ?? []);
-    const isNews = published.some((model) => !this.#published.includes(model));
-    this.#published = published;
+    const isNews = published.some((model) => !this.#published.has(model));
+    for (const model of published) this.#published.add(model);
     if (isNews || performance.now() - this.#askedAt > STALE_MS) this.refresh();
   }
 
@@ -82,9 +91,11 @@ export class Models {
     const isLatest = this.#latest.ask();
     this.#askedAt = performance.now();
     try {
-      const { found, next } = await models(this.pager, this.#kept);
+      const kept = this.#kept;
+      const { found, next } = await models(this.pager, ["default", ...kept]);
       if (!isLatest()) return;
       this.#models = found;
+      for (const id of kept) if (!this.find(id)) this.#gone.add(id);
       this.pager.show(next);
       this.#show();
     } catch (cause) {
@@ -92,10 +103,11 @@ export class Models {
     }
   }
 
-  /** Shown on every page. */
+  /** The ids of those that are shown on every page. */
   get #kept() {
     const { answering, editor, options } = this;
-    return ["default", answering || this.#answered, editor.model?.id ?? "", ...options.kept()].filter(Boolean);
+    const kept = [answering || this.#answered, editor.model?.id ?? "", ...options.kept()];
+    return kept.filter((id) => id && !this.#gone.has(id));
   }
 
   #show() {
@@ -104,7 +116,6 @@ export class Models {
     const shown = this.#models.map((model) => this.#rowOf(model));
     this.#rows = new Map(this.#models.map(({ id }, place) => [id, shown[place]]));
     if (this.editor.model && !this.find(this.editor.model.id)) this.editor.model = null; // it has been deleted
-    if (!this.find(this.#answered)) this.#answered = "";
     arrange(body, this.#models.flatMap((model, place) => this.#withEditor(model, shown[place].row)));
     for (const time of body.querySelectorAll("time")) time.textContent = format.ago(time.dateTime);
     const said = JSON.stringify(shown.map(({ content }) => content));
@@ -195,6 +206,7 @@ export class Models {
       return button;
     };
     return [
+      action("Draw with it", () => this.options.onDraw(model)),
       action("Report", () => this.options.onReport(model)),
       ...(run ? [action("Curves", () => this.options.onRun(run))] : []),
       ...(isDefault ? [] : [action("Make default", (button) => this.#makeDefault(model, button))]),

@@ -9,6 +9,7 @@ import * as format from "./format.js";
 import { Poll } from "./poll.js";
 import { isActive, RunRecord } from "./run-record.js";
 
+/** @typedef {import("./api.js").Model} Model */
 /** @typedef {import("./api.js").Run} Run */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 
@@ -35,10 +36,11 @@ export class RunView {
 
   /**
    * @param {HTMLElement} root
-   * @param {{deletion: import("./deletion.js").Deletion, onReport: (model: import("./report.js").Named) => void,
-   *   onAgain: (run: Run) => void, onChange: () => void, onDelete: () => void}} options  `onReport`: of the model that the
-   *   run has published; `onAgain`: it is to be changed and trained again; `onChange`: the watched run's state has
-   *   changed, or another run is gone; `onDelete`: the watched one is gone
+   * @param {{deletion: import("./deletion.js").Deletion, modelOf: (run: Run) => Model | undefined,
+   *   onDraw: (model: Model) => void, onReport: (model: Model) => void, onAgain: (run: Run) => void, onChange: () => void,
+   *   onDelete: () => void}} options  `modelOf`: what a run has published, if it is there; `onDraw`: it is to answer the
+   *   canvas; `onAgain`: the run is to be changed and trained again; `onChange`: the watched run's state has changed, or
+   *   another run is gone; `onDelete`: the watched one is gone
    */
   constructor(root, options) {
     this.options = options;
@@ -58,11 +60,13 @@ export class RunView {
     this.curves = [".charts", ".legend", ".epochs"].map(part);
     this.validationLegend = part(".legend-validation");
     this.besideLegend = part(".legend-beside");
-    this.beside = new Beside(part(".beside"), () => this.#show());
+    this.beside = new Beside(part(".beside"), () => this.show());
     this.table = new EpochTable(find(root, ".epochs table", HTMLTableElement));
     this.progress = find(root, "#run-progress", HTMLProgressElement);
+    this.drawButton = find(root, "#run-draw", HTMLButtonElement);
+    this.drawButton.addEventListener("click", () => this.#model && options.onDraw(this.#model));
     this.reportButton = find(root, "#run-report", HTMLButtonElement);
-    this.reportButton.addEventListener("click", () => this.#run?.model && options.onReport({ id: this.#run.model, name: this.#run.name }));
+    this.reportButton.addEventListener("click", () => this.#model && options.onReport(this.#model));
     find(root, "#run-again", HTMLButtonElement).addEventListener("click", () => this.#run && options.onAgain(this.#run));
     this.cancelButton = find(root, "#cancel", HTMLButtonElement);
     this.cancelButton.addEventListener("click", () => this.#cancel());
@@ -85,6 +89,10 @@ export class RunView {
     return this.#run;
   }
 
+  get #model() {
+    return this.#run ? this.options.modelOf(this.#run) : undefined;
+  }
+
   /** The watched run's id, if there is one. */
   get id() {
     return this.#run?.id;
@@ -98,7 +106,7 @@ export class RunView {
       if (this.#wanted === id) this.watch(opened);
     } catch (cause) {
       if (this.#wanted === id) this.#refusal = problemOf(cause).message;
-      this.#show();
+      this.show();
       throw cause;
     } finally {
       if (this.#wanted === id) this.#wanted = "";
@@ -133,7 +141,7 @@ export class RunView {
     this.beside.offer(runs);
     const listed = runs.find(({ id }) => id === this.id);
     if (listed && listed.state !== this.#run?.state) this.#refresh();
-    else this.#show(); // it is longer ago that it ended
+    else this.show(); // it is longer ago that it ended
   }
 
   /** @param {string} id */
@@ -146,11 +154,11 @@ export class RunView {
         const started = this.#run?.state === "queued";
         if (this.#run && started) this.#accept({ ...this.#run, state: "running", queue_position: null });
         if (started || again) this.#refresh(); // events do not say which worker has it now
-        this.#show();
+        this.show();
       },
       onEpoch: (report, offset) => {
         this.#record.addEpoch(report, offset);
-        this.#show();
+        this.show();
       },
       onEnd: () => {
         this.#hasEnded = true;
@@ -158,7 +166,7 @@ export class RunView {
       },
       onConnection: (connected) => {
         this.#isConnected = connected;
-        this.#show();
+        this.show();
         if (!connected) this.#refresh();
       },
     });
@@ -182,7 +190,7 @@ export class RunView {
       const { status, message } = problemOf(cause);
       if (id !== this.id) return;
       this.#trouble = message;
-      this.#show();
+      this.show();
       if (status === 404) return this.#giveUp(); // gone for good, with the database it was in
     }
     this.#askAgain();
@@ -201,7 +209,7 @@ export class RunView {
     if (changed) this.#refusal = "";
     this.#run = run;
     this.#trouble = "";
-    this.#show();
+    this.show();
     if (changed) this.options.onChange();
   }
 
@@ -234,7 +242,7 @@ export class RunView {
     } catch (cause) {
       const { message } = problemOf(cause);
       if (run.id === this.id) this.#refusal = message;
-      return this.#show();
+      return this.show();
     }
     if (run.id !== this.id) return this.options.onChange(); // another is watched meanwhile
     this.#stop();
@@ -244,8 +252,8 @@ export class RunView {
     this.options.onDelete();
   }
 
-  /** Many events of a replayed run cost one frame. */
-  #show() {
+  /** Anew; many events of a replayed run cost one frame. */
+  show() {
     cancelAnimationFrame(this.#frame);
     this.#frame = requestAnimationFrame(() => this.#showNow());
   }
@@ -268,17 +276,23 @@ export class RunView {
     say(this.state, run.state, "plain");
     this.state.dataset.state = run.state;
     this.queue.textContent = this.#stateDetail(run);
-    this.reportButton.hidden = run.model === null;
+    this.drawButton.hidden = this.reportButton.hidden = !this.#model;
     this.cancelButton.hidden = !isActive(run);
     this.deleteButton.hidden = isActive(run);
     const wrong = this.#refusal || run.error || this.#trouble;
-    say(this.message, wrong || (isActive(run) ? this.#news : ""), wrong ? "bad" : "plain");
+    if (wrong) say(this.message, wrong);
+    else if (isActive(run)) say(this.message, this.#news, "plain");
+    else say(this.message, this.#outcome, "good");
   }
 
   /** Of the training's course, where it is worth a word. */
   get #news() {
     if (!this.#isConnected) return "The connection is lost; trying again.";
     return this.#record.isBehind ? "The training was interrupted and starts again." : "";
+  }
+
+  get #outcome() {
+    return this.#model ? `It names ${format.percent(this.#model.scores.accuracy)} of the test images right.` : "";
   }
 
   /** @param {Run} run */

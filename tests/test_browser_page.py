@@ -576,7 +576,7 @@ def test_lists_that_change_leave_the_focus_where_it_is(page: Page, service: Serv
     expect(twin).to_contain_text("changed while one was asked")
     page.route("**/models/twin", lambda route: route.fulfill(status=409, json={}), times=1)
     page.locator("#deletion").get_by_role("button", name="Delete").press("Enter")
-    expect(twin.get_by_role("button", name="Report")).to_be_focused()
+    expect(twin.get_by_role("button", name="Draw with it")).to_be_focused()
     twin.get_by_role("button", name="Edit").press("Enter")
     gone: list[Route] = []
     page.route("**/models/twin", lambda route: (gone.append(route), route.fulfill(status=404, json={})))
@@ -611,6 +611,37 @@ def test_the_candidate_is_named_however_many_models_are_newer(page: Page, servic
     page.locator("#candidate > summary").press("Enter")
     expect(page.locator(".candidate-state")).to_contain_text("“an older one” sees every drawing")
     expect(page.locator("[data-model='older']")).to_be_visible()
+
+
+def test_a_runs_model_is_drawn_with_until_it_is_deleted(page: Page, service: Service, refusals: set[int]) -> None:
+    refusals.add(404)
+    page.emulate_media(reduced_motion="reduce")  # a sample is written at once, and asked about once
+    offer_an_older_model(page, service)
+    run, gone = {**service.get(f"/train/{FIRST_RUN}"), "model": "older"}, list[Route]()
+    page.route(f"**/train/{FIRST_RUN}", lambda route: route.fulfill(json=run))
+    page.goto(f"{service.url}/?run={FIRST_RUN}")
+    expect(page.locator(".run-message")).to_have_text(re.compile(r"^It names [\d.]+\s% of the test images right\.$"))
+    draw, answering = page.locator("#run-draw"), page.locator("#answering")
+    draw.press("Enter")
+    expect(page.locator("#canvas")).to_be_focused()
+    expect(answering).to_have_value("older")
+
+    page.route("**/models/older", lambda route: (gone.append(route), route.fulfill(status=404, json={})))
+    with page.expect_request("**/predict?*model=older"):
+        page.keyboard.press("3")
+    expect(draw).to_be_hidden()
+    expect(page.locator(".run-message")).to_be_empty()
+    expect(answering).to_have_value("")
+    expect(page.locator("#digit")).to_have_text("3")
+
+    asked, row = len(gone), page.locator("#models tr[data-model]").first
+    row.get_by_role("button", name="Edit").press("Enter")
+    with page.expect_request("**/models?limit=50*"):
+        page.locator(".editor [name=name]").press("Enter")  # after which the models are fetched anew
+    row.get_by_role("button", name="Draw with it").press("Enter")
+    expect(page.locator("#canvas")).to_be_focused()
+    expect(answering).to_have_value(row.get_attribute("data-model") or "")
+    assert len(gone) == asked  # it is asked for no more
 
 
 def test_older_models_are_a_page_away(page: Page, service: Service) -> None:
@@ -1109,6 +1140,8 @@ def test_no_width_needs_sideways_scrolling(page: Page) -> None:
 
 
 def test_a_place_for_messages_is_there_before_its_message(page: Page) -> None:
+    page.route("**/models?limit=50*", lambda route: None)  # without which nothing is said of a run that has succeeded
+    page.reload()
     expect(page.locator("#run-name")).not_to_be_empty()
     expect(page.locator("#ready-note")).to_be_hidden()
     places = page.locator("section :is([role=status], [role=alert]):empty").evaluate_all(
