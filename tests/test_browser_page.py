@@ -1139,6 +1139,21 @@ def test_no_width_needs_sideways_scrolling(page: Page) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_phone_held_sideways_shows_the_answer_beside_the_sheet(browser: Browser, service: Service) -> None:
+    with browser.new_context(viewport={"width": 844, "height": 390}, has_touch=True, is_mobile=True) as context:
+        page = context.new_page()
+        page.goto(service.url)
+        expect(page.locator("#models tbody tr").first).to_be_visible()
+        sheet, digit = (page.locator(part).bounding_box() for part in (".sheet", ".named"))
+        assert sheet and digit
+        assert digit["x"] > sheet["x"] + sheet["width"]
+        assert digit["y"] + digit["height"] < sheet["y"] + sheet["height"]
+        sizes = page.locator("input, select, textarea").evaluate_all(
+            "fields => fields.map((field) => parseFloat(getComputedStyle(field).fontSize))"
+        )
+        assert min(sizes) >= 16  # a phone zooms in on what is smaller
+
+
 def test_a_place_for_messages_is_there_before_its_message(page: Page) -> None:
     page.route("**/models?limit=50*", lambda route: None)  # without which nothing is said of a run that has succeeded
     page.reload()
