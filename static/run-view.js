@@ -328,9 +328,8 @@ export class RunView {
 
   /** @param {Run} run */
   #showWorker({ worker }) {
-    find(this.worker, "dd", HTMLElement).textContent = worker?.device ?? "";
+    find(this.worker, "dd", HTMLElement).textContent = worker?.device ?? "–";
     find(this.worker, ".fact-place", HTMLElement).textContent = worker ? `${worker.host}, slot ${worker.slot}` : "";
-    this.worker.hidden = !worker;
   }
 
   /** @param {Run} run */
