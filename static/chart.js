@@ -18,6 +18,7 @@ export const logarithmic = {
   domain: (values) => [Math.max(1e-9, Math.min(...values)) * 0.8, Math.max(...values) * 1.15],
   ticks: (low, high) => {
     const ticks = decades(low, high, [1, 2, 5]);
+    if (ticks.length < 2) return evenly(low, high, (high - low) / 4);
     return ticks.length > 6 ? decades(low, high, [1]) : ticks;
   },
 };

@@ -697,10 +697,10 @@ def offered(page: Page, name: str) -> list[str]:
 
 
 def test_a_charts_ticks_are_round_numbers(page: Page) -> None:
-    ticks = page.evaluate(
-        "import('/static/chart.js').then(({logarithmic}) => logarithmic.ticks(4e-6, 3e-4).map(String))"
-    )
-    assert ticks == ["0.000005", "0.00001", "0.00002", "0.00005", "0.0001", "0.0002"]
+    wide, narrow = page.evaluate("""import('/static/chart.js').then(({ logarithmic }) =>
+      [[4e-6, 3e-4], [0.21, 0.49]].map((range) => logarithmic.ticks(...range).map(String)))""")
+    assert wide == ["0.000005", "0.00001", "0.00002", "0.00005", "0.0001", "0.0002"]
+    assert narrow == ["0.3", "0.4"]
 
 
 def test_lost_steps_are_told_of_until_they_are_made_up(page: Page) -> None:
