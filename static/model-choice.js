@@ -1,9 +1,12 @@
 // @ts-check
-/** A list to choose one model from. */
+/** What is said of a model where one is chosen, and a list to choose one from. */
 import { element } from "./dom.js";
 import { percent, titles } from "./format.js";
 
 /** @typedef {import("./api.js").Model} Model */
+
+/** Guessing is right for one image of ten. @param {Model} model */
+export const hasLearned = ({ scores }) => scores.accuracy >= 0.2;
 
 /** @param {Model} model */
 export const titleOf = ({ name, scores }) => `${name} (${percent(scores.accuracy)})`;

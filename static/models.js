@@ -3,8 +3,8 @@
 import { deleteModel, downloadAddress, makeDefault, models, problemOf } from "./api.js";
 import { arrange, element, find, say } from "./dom.js";
 import * as format from "./format.js";
-import { offer, titleOf } from "./model-choice.js";
 import { Latest } from "./latest.js";
+import { hasLearned, offer, titleOf } from "./model-choice.js";
 import { ModelEditor } from "./model-editor.js";
 import { Pager } from "./pager.js";
 
@@ -12,8 +12,6 @@ import { Pager } from "./pager.js";
 /** @typedef {import("./deletion.js").Deletion} Deletion */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 
-/** Guessing is right for one image of ten. */
-const LEARNED_NOTHING = 0.2;
 const STALE_MS = 14_000;
 const PAGE = 50;
 /** Those of the models that answer where none is asked for. */
@@ -170,7 +168,7 @@ export class Models {
     const badges = model.aliases.flatMap((alias) => [" ", badge(alias, model)]);
     const description = model.description ? [element("span", { class: "model-description" }, model.description)] : [];
     const about = element("span", { class: "model-about", title: `model ${model.id}` }, aboutOf(model));
-    const failing = model.scores.accuracy < LEARNED_NOTHING ? [failure()] : [];
+    const failing = hasLearned(model) ? [] : [failure()];
     return element(
       "tr",
       { role: "row", "data-model": model.id },

@@ -6,7 +6,9 @@ import { Chart, logarithmic, upToOne } from "./chart.js";
 import { find, say } from "./dom.js";
 import { EpochTable } from "./epoch-table.js";
 import * as format from "./format.js";
+import { hasLearned } from "./model-choice.js";
 import { Poll } from "./poll.js";
+import { RunFacts } from "./run-facts.js";
 import { isActive, RunRecord } from "./run-record.js";
 
 /** @typedef {import("./api.js").Model} Model */
@@ -51,11 +53,7 @@ export class RunView {
     this.state = part("#run-state");
     this.queue = part(".run-queue");
     this.spec = part(".run-spec");
-    this.epoch = part(".fact-epoch");
-    this.speed = part(".fact-speed");
-    this.timeLabel = part(".fact-time-label");
-    this.time = part(".fact-time");
-    this.worker = part(".fact-worker");
+    this.facts = new RunFacts(part(".facts"));
     this.message = part(".run-message");
     this.curves = [".charts", ".legend", ".epochs"].map(part);
     this.validationLegend = part(".legend-validation");
@@ -267,7 +265,7 @@ export class RunView {
     this.spec.textContent = `${run.spec.network.map(format.layer).join(" → ")}, with ${format.spec(run.spec)}`;
     this.#showState(run);
     this.#showProgress(run);
-    this.#showFacts(run);
+    this.facts.show(run, this.#record);
     this.#showCurves(run);
   }
 
@@ -282,7 +280,7 @@ export class RunView {
     const wrong = this.#refusal || run.error || this.#trouble;
     if (wrong) say(this.message, wrong);
     else if (isActive(run)) say(this.message, this.#news, "plain");
-    else say(this.message, this.#outcome, "good");
+    else this.#sayOutcome();
   }
 
   /** Of the training's course, where it is worth a word. */
@@ -291,8 +289,11 @@ export class RunView {
     return this.#record.isBehind ? "The training was interrupted and starts again." : "";
   }
 
-  get #outcome() {
-    return this.#model ? `It names ${format.percent(this.#model.scores.accuracy)} of the test images right.` : "";
+  #sayOutcome() {
+    if (!this.#model) return say(this.message, "");
+    const outcome = `It names ${format.percent(this.#model.scores.accuracy)} of the test images right.`;
+    if (hasLearned(this.#model)) say(this.message, outcome, "good");
+    else say(this.message, `${outcome} It has learned nothing; try another learning rate.`);
   }
 
   /** @param {Run} run */
@@ -315,24 +316,6 @@ export class RunView {
   }
 
   /** @param {Run} run */
-  #showFacts(run) {
-    const latest = this.#record.latest;
-    const reached = latest?.epoch ?? 0; // fewer than planned where the run was stopped early
-    const { speed } = this.#record;
-    this.epoch.textContent = `${format.count(reached)} of ${format.count(run.spec.epochs)}`;
-    this.speed.textContent = speed ? `${format.count(speed)} images/s` : "–";
-    this.timeLabel.textContent = isActive(run) ? "Time left" : "Time taken";
-    this.time.textContent = isActive(run) ? timeLeft(latest?.seconds_left) : timeTaken(run);
-    this.#showWorker(run);
-  }
-
-  /** @param {Run} run */
-  #showWorker({ worker }) {
-    find(this.worker, "dd", HTMLElement).textContent = worker?.device ?? "–";
-    find(this.worker, ".fact-place", HTMLElement).textContent = worker ? `${worker.host}, slot ${worker.slot}` : "";
-  }
-
-  /** @param {Run} run */
   #showCurves(run) {
     const lossBeside = this.beside.epochs("loss");
     const epochs = Math.max(lengthOf(run), this.beside.run ? lengthOf(this.beside.run) : 0);
@@ -350,11 +333,3 @@ export class RunView {
 
 /** In epochs; what has ended may have been planned longer. @param {Run} run */
 const lengthOf = (run) => (isActive(run) ? run.spec.epochs : run.progress?.epoch || 1);
-
-/** @param {number | null | undefined} seconds */
-const timeLeft = (seconds) => (seconds === null || seconds === undefined ? "–" : format.duration(seconds));
-
-/** @param {Run} run */
-function timeTaken({ started_at: start, ended_at: end }) {
-  return start && end ? format.duration(format.secondsBetween(start, end)) : "–";
-}
