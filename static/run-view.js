@@ -136,6 +136,7 @@ export class RunView {
 
   /** Takes what is new about the watched one, and offers others to be shown beside it. @param {RunSummary[]} runs */
   offer(runs) {
+    this.empty.hidden = this.isTaken;
     this.beside.offer(runs);
     const listed = runs.find(({ id }) => id === this.id);
     if (listed && listed.state !== this.#run?.state) this.#refresh();

@@ -501,6 +501,21 @@ def test_models_are_fetched_when_a_run_has_given_one_and_not_when_one_is_queued(
         page.clock.fast_forward(5_000)
 
 
+def test_that_there_is_nothing_is_said_when_it_is_known(page: Page) -> None:
+    held: list[Route] = []
+    nothing = {"runs": [], "models": [], "next_offset": None}
+    page.route("**/models?limit=*", lambda route: route.fulfill(json=nothing))
+    page.route("**/train?limit=*", lambda route: held.append(route))
+    with page.expect_request("**/train?limit=*"):
+        page.reload()
+    no_run, no_model = page.locator(".watch-empty"), page.locator(".models-empty")
+    expect(no_run).to_be_hidden()
+    expect(no_model).to_be_hidden()
+    held[-1].fulfill(json=nothing)
+    expect(no_run).to_be_visible()
+    expect(no_model).to_be_visible()
+
+
 def test_a_run_that_is_slow_to_come_holds_nothing_else_back(page: Page, service: Service) -> None:
     held: list[Route] = []
     page.route(f"**/train/{FIRST_RUN}", lambda route: held.append(route))
