@@ -103,9 +103,8 @@ async def read_run(run: ExistingRun) -> Run:
 
 
 _SCHEMAS = "#/components/schemas/"
-_END = RunEnd.model_json_schema(
-    ref_template=f"{_SCHEMAS}{{model}}"
-)  # no route answers it, so the document has it nowhere else
+# No route answers a RunEnd, so that the document has it nowhere else.
+_END = RunEnd.model_json_schema(ref_template=f"{_SCHEMAS}{{model}}")
 del _END["$defs"]
 _EVENT = {
     "type": "object",
