@@ -17,7 +17,8 @@ from tests.processes import ROOT
 
 SPEC: dict[str, Any] = {
     "network": [
-        {"type": "conv2d", "filters": 4, "strides": 2, "activation": "relu"},
+        {"type": "conv2d", "filters": 4, "strides": 3, "activation": "relu"},
+        {"type": "conv2d", "filters": 16, "kernel_size": 5, "activation": "relu"},  # by Fourier transforms
         {"type": "batch_normalization"},
         {"type": "flatten"},
         {"type": "dropout", "rate": 0.2},
