@@ -187,8 +187,8 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
     assert "preset: Input should be 'tutorial', 'quick', 'convnet', 'accurate' or 'tiny'" in result.stderr
 
 
-def on(service: Service, *arguments: str, stdin: bytes | None = None) -> "subprocess.CompletedProcess[str]":
-    return inkling(*arguments, stdin=stdin, INKLING_URL=service.url)
+def on(service: Service, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return said(*arguments, INKLING_URL=service.url)
 
 
 def table(result: "subprocess.CompletedProcess[str]", above: int = 1) -> list[list[str]]:
@@ -212,7 +212,7 @@ def test_predict_names_the_digit_of_each_file(service: Service, tmp_path: Path) 
 
 
 def test_predict_reads_stdin_and_prints_json(service: Service) -> None:
-    result = on(service, "predict", "-", "--json", stdin=SEVEN.read_bytes())
+    result = inkling("predict", "-", "--json", stdin=SEVEN.read_bytes(), INKLING_URL=service.url)
     answer = json.loads(result.stdout)
     assert (answer["file"], answer["digit"], len(answer["probabilities"])) == ("-", 7, 10)
     assert answer["model"] == service.get("/readyz")["model"]
