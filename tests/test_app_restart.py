@@ -16,7 +16,7 @@ from tests.models import FIRST_RUN, FirstModel
 from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, serving, wait_for, working
 from tests.streams import events
 
-SPEC = {**SMALL_SPEC, "batch_size": 100, "epochs": 40}
+SPEC = {**SMALL_SPEC, "batch_size": 100, "epochs": 24}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_run_survives_kill_9_of_worker_and_api_and_gives_the_bits_of_one_that_
         assert ended["state"] == "succeeded", ended
         assert ended["progress"]["note"].startswith("taken up again in epoch ")
         assert [model["run"] for model in service.get("/models")["models"]].count(run) == 1
-        assert [epoch["epoch"] for epoch in ended["history"]] == list(range(1, 41))
+        assert [epoch["epoch"] for epoch in ended["history"]] == list(range(1, SPEC["epochs"] + 1))
         assert checkpoints.load(run) is None
         assert service.http.get(f"/models/{ended['model']}/download").content == undisturbed
 
