@@ -1,5 +1,6 @@
 """What every test shares: JAX made strict, and the real MNIST."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from model.data import Dataset, Mnist, load_mnist
 from tests.models import FirstModel
 from tests.postgresql import Postgresql, binaries, running
 from tests.processes import Service, serving
+
+gc.disable()  # until the tests begin: what is imported for them stays, and is looked through again and again
 
 # A shell that starts this in the background makes it ignore Ctrl-C, and what it starts; some tests send that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -120,6 +123,11 @@ SLOW_FILES = [
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: place for place, name in enumerate(SLOW_FILES)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
