@@ -34,7 +34,9 @@ UNAVAILABLE = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutErr
 _OPTIONS = f"-csearch_path={SCHEMA} -ctimezone=UTC -cidle_in_transaction_session_timeout=15s -clock_timeout=30s"
 
 # A server that vanishes without a word is given up after 25 seconds; else what was sent to it waits for 15 minutes.
-_LIVENESS = {
+# The encoding is a database's own otherwise: SQL_ASCII, where the machine had no locale, of which bytes come.
+_CONNECTING = {
+    "client_encoding": "utf8",
     "connect_timeout": "10",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -51,15 +53,15 @@ def queue_url(url: str) -> str:
     """Where the durable queue of the same service lives."""
     parsed = sa.make_url(url)
     if parsed.drivername == POSTGRESQL:
-        return _with_liveness(parsed).render_as_string(hide_password=False)
+        return _connecting(parsed).render_as_string(hide_password=False)
     assert parsed.database is not None, "the settings take no other"
     path = Path(parsed.database)
     return f"sqlite:///{path.with_name('queue.db' if path.stem == 'inkling' else f'{path.stem}-queue.db')}"
 
 
-def _with_liveness(url: sa.URL) -> sa.URL:
+def _connecting(url: sa.URL) -> sa.URL:
     """What the URL says of it itself stands."""
-    return url.set(query={**_LIVENESS, **url.query})
+    return url.set(query={**_CONNECTING, **url.query})
 
 
 class Database:
@@ -69,7 +71,7 @@ class Database:
         parsed = sa.make_url(url)
         self.is_postgresql = parsed.drivername == POSTGRESQL
         if self.is_postgresql:
-            with_driver = _with_liveness(parsed).set(drivername="postgresql+psycopg")
+            with_driver = _connecting(parsed).set(drivername="postgresql+psycopg")
             self._engine = sa.create_engine(with_driver, connect_args={"options": _OPTIONS}, pool_pre_ping=True)
         else:
             prepare_file(parsed)

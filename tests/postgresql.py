@@ -81,11 +81,11 @@ class Postgresql:
             self.process.kill()
             self.process.wait()
 
-    def new_database(self) -> str:
-        """The URL of an empty one."""
+    def new_database(self, options: str = "") -> str:
+        """The URL of an empty one. options: as CREATE DATABASE has them."""
         name = f"test_{secrets.token_hex(6)}"
         with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} {options}")
         return self._url(name)
 
     def _url(self, name: str) -> str:

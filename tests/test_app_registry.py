@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -22,7 +23,7 @@ from app import model_tables
 from app.aliases import Candidate, Counts
 from app.checkpoints import Checkpoints
 from app.comparisons import compare
-from app.database import SCHEMA, UNAVAILABLE, Database
+from app.database import SCHEMA, UNAVAILABLE, Database, queue_url
 from app.errors import (
     AliasNotFoundError,
     CandidateError,
@@ -35,6 +36,7 @@ from app.errors import (
 from app.registry import Registry
 from model import network as net
 from model.checkpoint import from_bytes, to_bytes
+from tests.postgresql import Postgresql
 from tests.processes import ROOT, SOON_SECONDS
 from tests.published import DATA, PARAMETERS, SPEC, evaluation, publish
 
@@ -356,6 +358,17 @@ def migrate_to(database: Database, revision: str) -> None:
             connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+
+
+def test_a_server_that_was_set_up_without_a_locale_will_do(postgresql: Postgresql) -> None:
+    url = postgresql.new_database("ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    with psycopg.connect(queue_url(url)) as queue:
+        assert queue.execute("SELECT 'Ä'::text").fetchone() == ("Ä",)
+    database = Database(url)
+    database.migrate()
+    registry = Registry(database)
+    assert registry.change(publish(registry, "a run", 0.9), "Äpfel", None).name == "Äpfel"
+    database.close()
 
 
 def test_a_database_of_a_newer_version_is_said_to_be_one(database_url: str) -> None:
