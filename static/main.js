@@ -37,7 +37,7 @@ const why = new Why(find(document, "#why", HTMLDetailsElement));
 let shown = null;
 const report = new Report(find(document, "#report", HTMLDialogElement));
 const watch = find(document, "#watch", HTMLElement);
-const key = new KeyDialog(find(document, "#key", HTMLDialogElement));
+const key = new KeyDialog(find(document, "#key", HTMLDialogElement), find(document, "#forget-key", HTMLButtonElement));
 useKeys(key.known, (refused) => key.ask(refused));
 
 const deletion = new Deletion(find(document, "#deletion", HTMLDialogElement));

@@ -1111,6 +1111,20 @@ def test_a_key_is_asked_for_once_and_forgotten_when_it_is_refused(keyed: Page) -
     expect(keyed.locator("#run-state")).to_have_text("cancelled")
 
 
+def test_a_key_can_be_forgotten_before_somebody_else_sits_down(keyed: Page) -> None:
+    train, forget = keyed.locator("#train-form button[type=submit]"), keyed.get_by_role("button", name="Forget my key")
+    expect(forget).to_be_hidden()
+    train.press("Enter")
+    give_key(keyed, "key of ada")
+    expect(keyed.locator("#run-name")).to_have_text("tutorial")
+    with keyed.expect_event("load"):
+        forget.press("Enter")
+    assert keyed.evaluate("localStorage['inkling-key']") is None
+    expect(forget).to_be_hidden()
+    train.press("Enter")
+    expect(keyed.locator("#key")).to_be_visible()
+
+
 def test_a_late_refusal_of_an_old_key_does_not_forget_the_new_one(keyed: Page) -> None:
     train, held = keyed.locator("#train-form button[type=submit]"), list[Route]()
     train.press("Enter")
