@@ -138,7 +138,7 @@ def _spec_of(data: bytes) -> TrainSpec:
         raise CheckpointError(f"no spec in its metadata; expected it under {METADATA_KEY!r}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
+        path = ".".join(("spec", *map(str, first["loc"])))
         raise CheckpointError(f"its spec is not valid: {path}: {first['msg']}") from None
 
 

@@ -141,11 +141,11 @@ BAD_FILES = [
     pytest.param(with_spec("{"), "no spec in its metadata", id="half a spec"),
     pytest.param(with_spec("[" * 100_000), "no spec in its metadata", id="nested spec"),
     pytest.param(with_spec('{"spec": {"epochs": ' + "9" * 5_000 + "}}"), "", id="number of 5,000 digits"),
-    pytest.param(with_spec('{"spec": {"epochs": NaN}}'), "its spec is not valid: epochs", id="NaN in the spec"),
-    pytest.param(with_spec('{"spec": {"name": "\\ud800"}}'), "its spec is not valid: name", id="surrogate"),
-    pytest.param(with_spec('{"spec": {"name": "\\u0000"}}'), "its spec is not valid: name", id="NUL"),
-    pytest.param(with_spec('{"spec": {"' + "x" * 100_000 + '": 0}}'), "its spec is not valid: x", id="long field"),
-    pytest.param(with_spec('{"spec": []}'), "its spec is not valid", id="a list for a spec"),
+    pytest.param(with_spec('{"spec": {"epochs": NaN}}'), "its spec is not valid: spec.epochs", id="NaN in the spec"),
+    pytest.param(with_spec('{"spec": {"name": "\\ud800"}}'), "its spec is not valid: spec.name", id="surrogate"),
+    pytest.param(with_spec('{"spec": {"name": "\\u0000"}}'), "its spec is not valid: spec.name", id="NUL"),
+    pytest.param(with_spec('{"spec": {"' + "x" * 100_000 + '": 0}}'), "its spec is not valid: spec.x", id="long field"),
+    pytest.param(with_spec('{"spec": []}'), "its spec is not valid: spec: ", id="a list for a spec"),
     pytest.param(
         with_tensors(lambda tensors: tensors.pop("layers.1.bias")), "layers.1.bias is missing", id="missing tensor"
     ),

@@ -92,7 +92,7 @@ def test_a_tensor_that_does_not_fit_is_named_by_its_path() -> None:
 def test_a_spec_that_is_missing_or_wrong_is_refused() -> None:
     assert "no spec in its metadata" in refusal(safetensors.numpy.save(safetensors.numpy.load(DATA)))
     wrong = {**SPEC.model_dump(mode="json"), "epochs": 0}
-    assert "its spec is not valid: epochs:" in refusal(changed(lambda tensors: None, wrong))
+    assert "its spec is not valid: spec.epochs:" in refusal(changed(lambda tensors: None, wrong))
 
 
 def test_confidence_and_scores_are_in_the_file() -> None:
