@@ -6,7 +6,7 @@ the window. A frequency is complex, and its conjugate tells nothing new; three r
 so that the gradients are the same products the other way round (Winograd, Arithmetic Complexity of Computations, 1980).
 
 Shapes: B images in a batch, H × W pixels, C channels, F filters, K the side of the kernel, H' = H - K + 1 and W' the
-places it has, M products for each image, channel and filter: one and a half times H·W, and two more at most.
+places it has, M products for each image, channel and filter, at most one and a half times H·W.
 """
 
 from functools import cache, partial
@@ -84,26 +84,26 @@ class _Bases(NamedTuple):
 
 @cache
 def _bases(height: int, width: int, side: int) -> _Bases:
-    frequencies = [(v, u) for v in range(height) for u in range(width)]
-    conjugates = [(-v % height, -u % width) for v, u in frequencies]
-    pairs = [(one, other) for one, other in zip(frequencies, conjugates, strict=True) if one <= other]
-
-    def wave(frequency: tuple[int, int], rows: int, columns: int) -> np.ndarray:
-        """[rows · columns] complex128."""
-        v, u = frequency
-        return np.exp(-2j * np.pi * np.add.outer(v * np.arange(rows) / height, u * np.arange(columns) / width)).ravel()
-
+    """Three products for two conjugate frequencies, and one for each that is its own conjugate, and so real."""
     products: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for one, other in pairs:
-        x, kernel = wave(one, height, width), wave(one, side, side).conj()  # Keras' convolution is a correlation
-        y = wave(one, height - side + 1, width - side + 1) / (height * width)
-        if one == other:
-            products.append((x.real, kernel.real, y.real))
+    for v, u in np.ndindex(height, width):
+        conjugate = (-v % height, -u % width)
+        if conjugate < (v, u):
             continue
-        y = 2 * y
-        products += [
-            (x.real + x.imag, kernel.real, y.real + y.imag),
-            (x.real, kernel.imag - kernel.real, y.imag),
-            (x.imag, kernel.real + kernel.imag, -y.real),
-        ]
+        wave = partial(_wave, v / height, u / width)
+        x, kernel = wave(height, width), wave(side, side).conj()  # Keras' convolution is a correlation
+        y = wave(height - side + 1, width - side + 1) / (height * width)
+        if conjugate == (v, u):
+            products.append((x.real, kernel.real, y.real))
+        else:
+            products += [
+                (x.real + x.imag, kernel.real, 2 * (y.real + y.imag)),
+                (x.real, kernel.imag - kernel.real, 2 * y.imag),
+                (x.imag, kernel.real + kernel.imag, -2 * y.real),
+            ]
     return _Bases(*(np.array(factors, np.float32) for factors in zip(*products, strict=True)))
+
+
+def _wave(v: float, u: float, rows: int, columns: int) -> np.ndarray:
+    """[rows · columns] complex128; v, u: turns a pixel down, and to the right."""
+    return np.exp(-2j * np.pi * np.add.outer(v * np.arange(rows), u * np.arange(columns))).ravel()
