@@ -55,4 +55,4 @@ def require_priority(user: str, priority: Priority, settings: Settings) -> None:
 def may_change(user: str, owner: str | None, settings: Settings) -> None:
     """Raises ForbiddenError for another user's run; where no keys are set, everybody may."""
     if settings.api_keys and user != owner and user not in settings.priority_users:
-        raise ForbiddenError("this run is another user's")
+        raise ForbiddenError("this run is another user's; only they and priority users may cancel or delete it")

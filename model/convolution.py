@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from model import fourier
-from model.spec_layers import Padding
+from model.spec_layers import Conv2D, LayerShape, Padding
 
 Around = tuple[tuple[int, int], tuple[int, int]]  # rows above and below, columns left and right
 
@@ -28,15 +28,31 @@ _PARALLEL_IMAGES = 64
 
 def convolve(x: Array, kernel: Array, *, strides: int, padding: Padding) -> Array:
     """x: [B, H, W, C]; kernel: [K, K, C, F]. Returns [B, H', W', F]; no activation, no bias."""
-    around = _around(x.shape[1:3], len(kernel), strides, padding)
+    side, _, channels, filters = kernel.shape
+    around = _around(x.shape[1:3], side, strides, padding)
     if jax.default_backend() != "cpu":
         return _by_xla(x, kernel, around, strides)
-    if strides > 1 or x.shape[-1] == 1:
+    if _has_all_windows_at_once(side, channels, filters, strides):
         return _by_windows(x, kernel, around, strides)
     padded = jnp.pad(x, ((0, 0), *around, (0, 0)))
     if fourier.is_cheaper(padded.shape, kernel.shape):
-        return _by_spectra(padded, kernel, len(kernel))
+        return _by_spectra(padded, kernel, side)
     return _convolve(x, kernel, around)
+
+
+def _has_all_windows_at_once(side: int, channels: int, filters: int, strides: int) -> bool:
+    """On a CPU: where XLA is slow, and one channel's take little more memory than what is made of them."""
+    return strides > 1 or (channels == 1 and side**2 <= 5 * filters)
+
+
+def window_numbers(shape: LayerShape) -> int:
+    """How many a CPU gathers for an image, if the layer is a convolution that has all its windows at once."""
+    layer, channels = shape.layer, shape.input_shape[-1]
+    if not isinstance(layer, Conv2D):
+        return 0
+    if not _has_all_windows_at_once(layer.kernel_size, channels, layer.filters, layer.strides):
+        return 0
+    return math.prod(shape.output_shape[:2]) * layer.kernel_size**2 * channels
 
 
 def _by_xla(x: Array, kernel: Array, around: Around, strides: int = 1) -> Array:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model import network as net
+from model.convolution import window_numbers
 from model.data import Dataset
 from model.inference import Confidence, calibrated_probabilities
 from model.losses import DivergedError, correct_per_example, label_ranks, loss_per_example
@@ -130,8 +131,8 @@ def scoring_batch_size(network: tuple[Layer, ...]) -> int:
 
 
 def largest_layer(network: tuple[Layer, ...]) -> int:
-    """Numbers that it gives for an image."""
-    return max(math.prod(shape.output_shape) for shape in layer_shapes(network))
+    """Numbers that it gives for an image, or gathers for it."""
+    return max(max(math.prod(shape.output_shape), window_numbers(shape)) for shape in layer_shapes(network))
 
 
 _calibrated = jax.jit(calibrated_probabilities, static_argnames="spec")

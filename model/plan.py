@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from model.convolution import window_numbers
 from model.evaluate import largest_layer, scoring_batch_size
 from model.network import parameter_count
 from model.spec import TrainSpec, keeps_best
@@ -88,14 +89,15 @@ def estimate_memory_bytes(spec: TrainSpec, examples: int) -> int:
     """The data, the weights that are kept, and the most that a step, a checkpoint or scoring needs: they take turns.
 
     examples: with those that are held out, which lie on the device too. A step has the parameters' gradient, and each
-    layer's output with its gradient, in float32. The exact figure of a step is XLA's: `model.memory` checks it.
+    layer's output with its gradient and the windows that a CPU gathers, in float32. The exact figure of a step is
+    XLA's: `model.memory` checks it.
     """
     shapes = list(layer_shapes(spec.network))
-    outputs = sum(math.prod(shape.output_shape) for shape in shapes) * spec.batch_size
+    numbers = sum(2 * math.prod(shape.output_shape) + window_numbers(shape) for shape in shapes) * spec.batch_size
     data_bytes = examples * (math.prod(shapes[0].input_shape) + 1)
     weights_bytes = 4 * parameter_count(spec.network)
     kept_bytes = _saved_bytes(spec) + weights_bytes  # the last good copy
-    step_bytes = weights_bytes + 4 * 2 * outputs
+    step_bytes = weights_bytes + 4 * numbers
     return data_bytes + kept_bytes + max(step_bytes, checkpoint_copies_bytes(spec), scoring_bytes(spec))
 
 

@@ -139,9 +139,13 @@ def scoring_temporaries(spec: TrainSpec) -> int:
     return int(analysis.temp_size_in_bytes)
 
 
-@pytest.mark.parametrize("filters", [1, 64, 512])
-def test_scoring_takes_what_is_told_before_the_start_however_large_the_layers(filters: int) -> None:
-    wide = {"type": "conv2d", "filters": filters, "padding": "same", "activation": "relu"}
+@pytest.mark.parametrize(
+    ("filters", "side", "strides"), [(1, 3, 1), (64, 3, 1), (512, 3, 1), (6, 5, 1), (4, 15, 1), (45, 15, 1), (16, 7, 2)]
+)
+def test_scoring_takes_what_is_told_before_the_start_however_large_the_layers(
+    filters: int, side: int, strides: int
+) -> None:
+    wide = {"type": "conv2d", "filters": filters, "kernel_size": side, "strides": strides, "padding": "same"}
     network = [wide, wide, wide, {"type": "global_average_pooling2d"}, {"type": "dense", "units": 10}]
     spec = TrainSpec.model_validate({"network": network, "batch_size": 1})
     assert 0.3 < scoring_temporaries(spec) / scoring_bytes(spec) < 1.2
