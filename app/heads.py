@@ -19,15 +19,14 @@ class BoundedHeads(HttpToolsProtocol):
     _head: Any = None  # the scope of the head that is awaited
     _head_bytes = 0  # bytes of it so far, without those that came in one piece with the request before
     _head_timer: asyncio.TimerHandle | None = None
-    _received = b""
+    _received = b""  # what the parser is reading
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._head_timer = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:
-        self._received = data
-        super().data_received(data)
+        self._parse(data)
         # A request has its cycle as soon as its head is whole.
         if self._head_timer or self.cycle.scope is not self.scope:
             self._follow_head(len(data))
@@ -49,7 +48,12 @@ class BoundedHeads(HttpToolsProtocol):
         wanted = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
         line = f"{self.scope['method']} {self.url.decode()} HTTP/{self.scope['http_version']}".encode()
         self.parser = type(self.parser)(self)  # the other one waits for that protocol, or for the connection's end
-        super().data_received(b"\r\n".join((line, *wanted, b"", self._received[upgrade.args[0] :])))
+        self._parse(b"\r\n".join((line, *wanted, b"", self._received[upgrade.args[0] :])))
+
+    def _parse(self, data: bytes) -> None:
+        self._received = data
+        super().data_received(data)
+        self._received = b""  # an idle connection holds none
 
     def _follow_head(self, received: int) -> None:
         if self.scope is self._head:

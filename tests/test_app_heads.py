@@ -108,8 +108,8 @@ def test_a_request_that_would_rather_have_another_protocol_is_answered_with_its_
                 writer.write(asking[:cut])
                 await writer.drain()
                 await asyncio.sleep(0.01)
-                writer.write(asking[cut:] + REQUEST)
-                assert await reader.readexactly(2 * len(ANSWER)) == 2 * ANSWER
+                writer.write(asking[cut:] + asking + REQUEST)
+                assert await reader.readexactly(3 * len(ANSWER)) == 3 * ANSWER
 
     asyncio.run(ask())
 
