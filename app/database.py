@@ -23,7 +23,6 @@ RETRY_SECONDS = 1.0
 SCHEMA = "inkling"
 POSTGRESQL = "postgresql"
 metadata = sa.MetaData()
-_NEWEST = max(path.stem[:4] for path in (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py"))
 
 # What a database raises that is away, full or too busy: it may be well again in a moment. The last is PostgreSQL's, for
 # a transaction that slept for too long, and from a server that has become a standby.
@@ -102,9 +101,10 @@ class Database:
                 raise
 
     def _is_up_to_date(self) -> bool:
+        newest = max(path.stem[:4] for path in (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py"))
         with self.reading() as connection:
             has_version = sa.inspect(connection).has_table("alembic_version")
-            return has_version and connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == _NEWEST
+            return has_version and connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == newest
 
     def reading(self) -> sa.Connection:
         return self._engine.connect()

@@ -66,6 +66,11 @@ def test_a_convolution_equals_a_loop_over_pixels(side: int, stride: int, padding
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
+def by_xla(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: str = "valid") -> jax.Array:
+    layout = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding.upper(), dimension_numbers=layout)
+
+
 @pytest.mark.parametrize(("batch", "channels", "filters"), [(18, 3, 4), (5, 1, 40), (64, 2, 3), (16, 32, 64)])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize(("side", "stride"), [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (5, 1)])
@@ -76,10 +81,6 @@ def test_a_convolution_equals_xlas_in_value_and_gradient(
     x, kernel = (jnp.asarray(RANDOM.normal(size=shape), jnp.float32) for shape in shapes)
     kernel /= math.sqrt(side**2 * channels)  # so that the values, of which the sine is taken, are near 1
 
-    def by_xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        layout = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(x, kernel, (stride, stride), padding.upper(), dimension_numbers=layout)
-
     def value_and_gradients(function: Any) -> Any:
         def of(x: jax.Array, kernel: jax.Array) -> jax.Array:
             return jnp.sum(jnp.sin(function(x, kernel)))
@@ -87,17 +88,16 @@ def test_a_convolution_equals_xlas_in_value_and_gradient(
         return function(x, kernel), jax.grad(of, argnums=(0, 1))(x, kernel)
 
     actual = value_and_gradients(partial(convolve, strides=stride, padding=padding))
+    expected = partial(by_xla, stride=stride, padding=padding)
     # A kernel's gradient adds up one term a pixel, in an order of the processor's own: each may round by an epsilon.
     rounding = 2e-5 + np.finfo(np.float32).eps * batch * 9 * 6
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=rounding), actual, value_and_gradients(by_xla))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=rounding), actual, value_and_gradients(expected))
 
 
 @pytest.mark.parametrize(("height", "width", "side"), [(12, 12, 5), (9, 6, 3), (7, 7, 7), (5, 4, 2), (3, 1, 1)])
 def test_products_of_fourier_transforms_are_a_convolution_and_its_gradients(height: int, width: int, side: int) -> None:
     x = jnp.asarray(RANDOM.normal(size=(4, height, width, 3)), jnp.float32)
     kernel = jnp.asarray(RANDOM.normal(size=(side, side, 3, 5)), jnp.float32)
-    layout = ("NHWC", "HWIO", "NHWC")
-    by_xla = partial(lax.conv_general_dilated, window_strides=(1, 1), padding="VALID", dimension_numbers=layout)
     expected, gradients_of = jax.vjp(by_xla, x, kernel)
     dy = jnp.asarray(RANDOM.normal(size=expected.shape), jnp.float32)
     y, spectra = fourier.convolve(x, kernel)

@@ -145,7 +145,8 @@ def scoring_temporaries(spec: TrainSpec) -> int:
 def test_scoring_takes_what_is_told_before_the_start_however_large_the_layers(
     filters: int, side: int, strides: int
 ) -> None:
-    wide = {"type": "conv2d", "filters": filters, "kernel_size": side, "strides": strides, "padding": "same"}
+    form = {"kernel_size": side, "strides": strides, "padding": "same"}
+    wide = {"type": "conv2d", "filters": filters, **form, "activation": "relu"}
     network = [wide, wide, wide, {"type": "global_average_pooling2d"}, {"type": "dense", "units": 10}]
     spec = TrainSpec.model_validate({"network": network, "batch_size": 1})
     assert 0.3 < scoring_temporaries(spec) / scoring_bytes(spec) < 1.2
