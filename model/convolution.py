@@ -1,8 +1,9 @@
 """What moves a window over an image: convolution and pooling, fast on every backend.
 
-XLA compiles convolutions well for a GPU. On a CPU its forward convolution is fast, but its gradients are 10 to 100
-times slower than they need be inside a scan (benchmarks/NOTES.md): there they are written out as matrix products, of
-windows or, where that is less work, of Fourier transforms (`model.fourier`).
+Images this small are convolved faster by matrix products, of windows or, where that is less work, of Fourier transforms
+(`model.fourier`). On a GPU a step with cuDNN's exact and repeatable convolutions takes up to twice as long. On a CPU
+XLA's forward convolution is fast, but its gradients are 10 to 100 times slower than they need be inside a scan
+(benchmarks/NOTES.md).
 
 Shapes: B images in a batch, H × W pixels, C channels, F filters, K the side of a window.
 """
@@ -24,30 +25,32 @@ _PIECE = 8
 # XLA's convolution keeps one core busy; so many at once keep all. Fewer images than this are not worth the pieces.
 _PARALLEL_PIECES = 4
 _PARALLEL_IMAGES = 64
+_MOST_WINDOW_NUMBERS = 2**26  # that a GPU gathers of a layer's batch: 256 MB in float32
 
 
 def convolve(x: Array, kernel: Array, *, strides: int, padding: Padding) -> Array:
     """x: [B, H, W, C]; kernel: [K, K, C, F]. Returns [B, H', W', F]; no activation, no bias."""
     side, _, channels, filters = kernel.shape
     around = _around(x.shape[1:3], side, strides, padding)
-    if jax.default_backend() != "cpu":
-        return _by_xla(x, kernel, around, strides)
     if _has_all_windows_at_once(side, channels, filters, strides):
         return _by_windows(x, kernel, around, strides)
     padded = jnp.pad(x, ((0, 0), *around, (0, 0)))
     # A weight that sees nothing but zeros around a smaller image has a gradient of exactly zero, which rounding is not.
     if min(x.shape[1:3]) >= side and fourier.is_cheaper(padded.shape, kernel.shape):
         return _by_spectra(padded, kernel, side)
-    return _convolve(x, kernel, around)
+    if jax.default_backend() == "cpu":
+        return _convolve(x, kernel, around)
+    has_room = math.prod(padded.shape) * side**2 <= _MOST_WINDOW_NUMBERS
+    return _by_windows(x, kernel, around, 1) if has_room else _by_xla(x, kernel, around)
 
 
 def _has_all_windows_at_once(side: int, channels: int, filters: int, strides: int) -> bool:
-    """On a CPU: where XLA is slow, and one channel's take little more memory than what is made of them."""
+    """Where a CPU is slow at XLA's, and one channel's take little more memory than what is made of them."""
     return strides > 1 or (channels == 1 and side**2 <= 5 * filters)
 
 
 def window_numbers(shape: LayerShape) -> int:
-    """How many a CPU gathers for an image, if the layer is a convolution that has all its windows at once."""
+    """How many are gathered for an image, if the layer is a convolution that has all its windows at once."""
     layer, channels = shape.layer, shape.input_shape[-1]
     if not isinstance(layer, Conv2D):
         return 0
@@ -56,12 +59,10 @@ def window_numbers(shape: LayerShape) -> int:
     return math.prod(shape.output_shape[:2]) * layer.kernel_size**2 * channels
 
 
-def _by_xla(x: Array, kernel: Array, around: Around, strides: int = 1) -> Array:
+def _by_xla(x: Array, kernel: Array, around: Around) -> Array:
     layout = ("NHWC", "HWIO", "NHWC")
     precision = lax.Precision.HIGHEST
-    return lax.conv_general_dilated(
-        x, kernel, (strides, strides), around, dimension_numbers=layout, precision=precision
-    )
+    return lax.conv_general_dilated(x, kernel, (1, 1), around, dimension_numbers=layout, precision=precision)
 
 
 def _by_windows(x: Array, kernel: Array, around: Around, strides: int) -> Array:
@@ -100,7 +101,7 @@ def _around(sizes: tuple[int, ...], side: int, stride: int, padding: Padding) ->
 
 
 def _in_parallel(x: Array, kernel: Array, around: Around) -> Array:
-    if len(x) < _PARALLEL_IMAGES or len(x) % _PARALLEL_PIECES:
+    if jax.default_backend() != "cpu" or len(x) < _PARALLEL_IMAGES or len(x) % _PARALLEL_PIECES:
         return _by_xla(x, kernel, around)
     return jnp.concatenate([_by_xla(piece, kernel, around) for piece in jnp.split(x, _PARALLEL_PIECES)])
 

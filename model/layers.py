@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from model.convolution import convolve, max_pool, windows
+from model.products import matmul
 from model.spec_layers import (
     Activation,
     ActivationLayer,
@@ -97,8 +98,7 @@ def _init_dense(key: Array, layer: Dense, input_shape: Shape) -> Parameters:
 
 
 def _apply_dense(parameters: Parameters, x: Array, layer: Dense) -> Array:
-    product = jnp.dot(x, parameters["kernel"], precision=lax.Precision.HIGHEST)  # [B, N] -> [B, M]
-    return ACTIVATIONS[layer.activation](_add_bias(product, parameters["bias"]))
+    return ACTIVATIONS[layer.activation](_add_bias(matmul(x, parameters["kernel"]), parameters["bias"]))
 
 
 def _add_bias(y: Array, bias: Array) -> Array:

@@ -75,9 +75,9 @@ class _Speed(NamedTuple):
     step_seconds: float
 
 
-# The CPU's are fitted to what two cores take (benchmarks/NOTES.md); the GPU's are guessed.
+# Fitted to what two cores and an H100 take (benchmarks/NOTES.md).
 _CPU = _Speed(flops=220e9, activations=250e6, augmentations=50e3, parameters=2e9, step_seconds=30e-6)
-_GPU = _Speed(flops=5e12, activations=40e9, augmentations=2.5e6, parameters=30e9, step_seconds=60e-6)
+_GPU = _Speed(flops=25e12, activations=50e9, augmentations=20e6, parameters=40e9, step_seconds=30e-6)
 
 
 def estimate_seconds(spec: TrainSpec, examples: int, *, backend: str) -> float:

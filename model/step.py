@@ -26,6 +26,7 @@ from model.spec_layers import CLASSES, Layer
 from model.spec_optimizers import Optimizer
 
 SHORT_STEP_SECONDS = 0.002
+DRAWN_AT_ONCE = 16  # batches, which bounds the memory that their augmentation takes
 
 
 class TrainState(NamedTuple):
@@ -52,7 +53,7 @@ class StepConfig(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """A mini-batch. images: [B, 28, 28] uint8; labels: [B] uint8.
+    """A mini-batch. images: [B, 28, 28] float32 in 0..1; labels: [B] uint8.
 
     mask: [B] bool, true for the examples that count (at least one).
     """
@@ -60,16 +61,6 @@ class Examples(NamedTuple):
     images: Array
     labels: Array
     mask: Array
-
-
-class Outcome(NamedTuple):
-    """What a step leaves for the reports. loss: [], the sum of its examples'; logits: [B, C].
-
-    For a chunk, each has a leading axis L.
-    """
-
-    loss: Array
-    logits: Array
 
 
 class Totals(NamedTuple):
@@ -153,9 +144,13 @@ def step_config(spec: TrainSpec) -> StepConfig:
         top_k=top_k(spec),
         per_class="per_class_accuracy" in spec.metrics,
         compute_dtype=spec.compute_dtype,
-        # Two steps in a row share what short ones spend on starting: 15 % of a step at batch 1 and 10.
-        unroll=2 if estimate_step_seconds(spec, backend=jax.default_backend()) < SHORT_STEP_SECONDS else 1,
+        unroll=2 if _is_short_on_cpu(spec) else 1,
     )
+
+
+def _is_short_on_cpu(spec: TrainSpec) -> bool:
+    """Two such steps in a row share what they spend on starting: 15 % of a step at batch 1 and 10."""
+    return jax.default_backend() == "cpu" and estimate_step_seconds(spec, backend="cpu") < SHORT_STEP_SECONDS
 
 
 @cache
@@ -179,32 +174,40 @@ def train_chunk(
     """
     epoch_key = jax.random.wrap_key_data(epoch.key_bits)
     indices = epoch.order[inputs.steps]  # [L, B]
+    targets, mask = labels[indices], indices >= 0
 
-    def step(state: TrainState, step_inputs: tuple[Array, ChunkInputs]) -> tuple[TrainState, Outcome]:
-        batch, given = step_inputs
-        examples = Examples(images[batch], labels[batch], batch >= 0)
-        key = jax.random.fold_in(epoch_key, given.steps)
-        return train_step(state, examples, key, rate=given.rates, momentum=given.momenta, config=config)
+    def drawn(given: tuple[Array, Array, Array]) -> tuple[Examples, Array]:
+        batch, batch_labels, number = given
+        augment_key, layers_key = jax.random.split(jax.random.fold_in(epoch_key, number))
+        x = net.scale(images[batch])
+        if config.augmentation:
+            x = augment(x, batch_labels, augment_key, augmentation=config.augmentation)
+        return Examples(x, batch_labels, batch >= 0), layers_key
 
+    def step(state: TrainState, given: tuple[Any, ChunkInputs]) -> tuple[TrainState, Array]:
+        batch, now = given
+        examples, key = batch if at_once else drawn(batch)
+        return train_step(state, examples, key, rate=now.rates, momentum=now.momenta, config=config)
+
+    batches: Any = (indices, targets, inputs.steps)
+    # A GPU draws many batches in the time of one; in a CPU's cache they would have no room.
+    if at_once := jax.default_backend() != "cpu":
+        batches = lax.map(drawn, batches, batch_size=DRAWN_AT_ONCE)
     unroll = math.gcd(config.unroll, len(inputs.steps))  # a remainder would be compiled as a second loop
-    state, outcomes = lax.scan(step, state, (indices, inputs), unroll=unroll)
-    totals = _totals(outcomes, labels[indices], indices >= 0, config)
-    return state, totals, jnp.sum(jnp.cumprod(jnp.isfinite(outcomes.loss)))
+    state, logits = lax.scan(step, state, (batches, inputs), unroll=unroll)
+    losses = jnp.sum(example_losses(logits, targets, mask, config), axis=-1)  # [L]
+    return state, _totals(losses, logits, targets, mask, config), jnp.sum(jnp.cumprod(jnp.isfinite(losses)))
 
 
 def train_step(
     state: TrainState, examples: Examples, key: Array, *, rate: Array, momentum: Array, config: StepConfig
-) -> tuple[TrainState, Outcome]:
-    """One mini-batch; the key is consumed. rate: of learning; momentum: the share of the average that is kept."""
-    augment_key, layers_key = jax.random.split(key)
-    x = net.scale(examples.images)
-    if config.augmentation:
-        x = augment(x, examples.labels, augment_key, augmentation=config.augmentation)
-    gradient_of = jax.value_and_grad(_objective, has_aux=True)
-    batch = Batch(layers_key, examples.mask)
-    (_, (statistics, outcome)), gradient = gradient_of(
-        state.parameters, state.statistics, x, examples.labels, batch, config
-    )
+) -> tuple[TrainState, Array]:
+    """One mini-batch; the key is consumed. rate: of learning; momentum: the share of the average that is kept.
+
+    Returns the state, and the logits from before: [B, C].
+    """
+    gradient_of = jax.grad(_objective, has_aux=True)
+    gradient, (statistics, logits) = gradient_of(state.parameters, state.statistics, examples, key, config)
     updates, optimizer_state = transformation(config.optimizer).update(
         gradient, state.optimizer_state, state.parameters, learning_rate=rate
     )
@@ -213,7 +216,7 @@ def train_step(
     if state.average is not None:
         moved = partial(_average, momentum)
         average = jax.tree.map(moved, state.average, net.combine(parameters, statistics))
-    return TrainState(parameters, statistics, average, optimizer_state), outcome
+    return TrainState(parameters, statistics, average, optimizer_state), logits
 
 
 def _average(momentum: Array, average: Array, value: Array) -> Array:
@@ -223,28 +226,32 @@ def _average(momentum: Array, average: Array, value: Array) -> Array:
 def _objective(
     parameters: net.NetworkParameters,
     statistics: net.NetworkParameters,
-    x: Array,
-    labels: Array,
-    batch: Batch,
+    examples: Examples,
+    key: Array,
     config: StepConfig,
-) -> tuple[Array, tuple[net.NetworkParameters, Outcome]]:
+) -> tuple[Array, tuple[net.NetworkParameters, Array]]:
     """What the step makes smaller: the batch's mean loss and the regularisation."""
-    combined = net.combine(parameters, statistics)
-    logits, statistics = net.apply_training(combined, x, batch, network=config.network, dtype=config.compute_dtype)
-    losses = loss_per_example(logits, labels, loss=config.loss, network=config.network)  # [B]
+    images, labels, mask = examples
+    combined, batch = net.combine(parameters, statistics), Batch(key, mask)
+    logits, statistics = net.apply_training(combined, images, batch, network=config.network, dtype=config.compute_dtype)
+    mean = jnp.sum(example_losses(logits, labels, mask, config)) / jnp.sum(mask)
+    return mean + net.penalty(parameters, network=config.network), (statistics, logits)
+
+
+def example_losses(logits: Array, labels: Array, mask: Array, config: StepConfig) -> Array:
+    """[..., B], weighted by class; zero where the mask is false. logits: [..., B, C]; labels, mask: [..., B]."""
+    losses = loss_per_example(logits, labels, loss=config.loss, network=config.network)
     if config.class_weight:
         losses = losses * jnp.asarray(config.class_weight, jnp.float32)[labels]
-    total = jnp.sum(losses * batch.mask)
-    mean = total / jnp.sum(batch.mask)
-    return mean + net.penalty(parameters, network=config.network), (statistics, Outcome(total, logits))
+    return losses * mask
 
 
-def _totals(outcomes: Outcome, labels: Array, mask: Array, config: StepConfig) -> Totals:
-    """Of a chunk at once, since every small kernel in the loop counts on a GPU. labels, mask: [L, B]."""
-    correct = correct_per_example(outcomes.logits, labels, network=config.network) & mask  # [L, B]
-    totals = Totals(jnp.sum(outcomes.loss), jnp.sum(correct), jnp.sum(mask))
+def _totals(losses: Array, logits: Array, labels: Array, mask: Array, config: StepConfig) -> Totals:
+    """Of a chunk at once, since every small kernel in the loop counts on a GPU. losses: [L]; labels, mask: [L, B]."""
+    correct = correct_per_example(logits, labels, network=config.network) & mask  # [L, B]
+    totals = Totals(jnp.sum(losses), jnp.sum(correct), jnp.sum(mask))
     if config.top_k:
-        ranks = label_ranks(outcomes.logits, labels, network=config.network)
+        ranks = label_ranks(logits, labels, network=config.network)
         totals = totals._replace(top_k=jnp.sum((ranks < config.top_k) & mask))
     if config.per_class:
         of_class = jax.nn.one_hot(labels, CLASSES) * mask[..., None]  # [L, B, C]

@@ -23,13 +23,17 @@ print(os.environ["XLA_FLAGS"], os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"], sep=
 import jax
 jax.jit(lambda x: x + 1)(1.0)
 """
-OWN = "--xla_gpu_deterministic_ops=false"
+OURS = (
+    "--xla_gpu_deterministic_ops=true --xla_gpu_enable_triton_gemm=false "
+    "--xla_gpu_command_buffer_scheduling_mode=CONCURRENT"
+)
+OWN = OURS.replace("true", "false")
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, ["--xla_gpu_deterministic_ops=true", "false"]),
+        ({}, [OURS, "false"]),
         ({"XLA_FLAGS": OWN, "XLA_PYTHON_CLIENT_PREALLOCATE": "true"}, [OWN, "true"]),
     ],
     ids=["nothing set", "the operator's own"],

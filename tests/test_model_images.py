@@ -13,7 +13,7 @@ from jax import lax
 from jax.test_util import check_grads
 from pydantic import TypeAdapter, ValidationError
 
-from model import fourier
+from model import convolution, fourier
 from model.convolution import convolve, max_pool
 from model.layers import layer_functions
 from model.spec import TrainSpec
@@ -77,6 +77,18 @@ def by_xla(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: str = "val
 def test_a_convolution_equals_xlas_in_value_and_gradient(
     side: int, stride: int, padding: Any, batch: int, channels: int, filters: int
 ) -> None:
+    assert_equal_to_xla(side, stride, padding, batch, channels, filters)
+
+
+@pytest.mark.parametrize("most_windows", [2**20, 0], ids=["by windows", "by XLA"])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_so_does_a_gpus(most_windows: int, padding: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(convolution, "_MOST_WINDOW_NUMBERS", most_windows)
+    assert_equal_to_xla(3, 1, padding, batch=18, channels=3, filters=4)
+
+
+def assert_equal_to_xla(side: int, stride: int, padding: Any, batch: int, channels: int, filters: int) -> None:
     shapes = ((batch, 9, 6, channels), (side, side, channels, filters))
     x, kernel = (jnp.asarray(RANDOM.normal(size=shape), jnp.float32) for shape in shapes)
     kernel /= math.sqrt(side**2 * channels)  # so that the values, of which the sine is taken, are near 1

@@ -1,19 +1,32 @@
-"""What a GPU would be given: every preset's programs lower for CUDA, on a machine that has none."""
+"""What a GPU would be given, on a machine that has none: it lowers for CUDA, and computes what a CPU's program does."""
 
 from collections.abc import Iterator
 from functools import partial
 
 import jax
+import numpy as np
 import pytest
 
 from model import network as net
+from model.data import Dataset
 from model.devices import all_devices
 from model.evaluate import logits_of
 from model.inference import answer
 from model.plan import plan_epoch
 from model.presets import PRESETS, PresetName
-from model.spec_layers import Conv2D
-from model.step import ChunkInputs, EpochInputs, initial_state, jitted_chunk, jitted_epoch_inputs, step_config
+from model.reports import FitResult
+from model.spec import TrainSpec
+from model.step import (
+    DRAWN_AT_ONCE,
+    ChunkInputs,
+    EpochInputs,
+    initial_state,
+    jitted_chunk,
+    jitted_epoch_inputs,
+    step_config,
+)
+from model.train import fit
+from tests.trainings import SMALL, small_spec
 
 EXAMPLES = 54_000
 
@@ -49,10 +62,28 @@ def test_a_presets_training_lowers_for_cuda_without_what_is_slow_there(preset: P
     chunk = jitted_chunk(step_config(spec), all_devices())
     program = for_cuda(chunk.trace(state, images, labels, epoch, inputs))
     assert "scatter" not in program
+    # Over the steps, over the batches drawn at once, and over kinds of strokes, in those and in what is left of them.
     writes_variants = bool(spec.augmentation and spec.augmentation.variants)
-    assert program.count("stablehlo.while") == 1 + writes_variants  # over the steps, and over kinds of strokes
-    has_windows = any(isinstance(layer, Conv2D) for layer in spec.network)
-    assert ("stablehlo.convolution" in program) == has_windows  # cuDNN's, not the CPU's products
+    assert program.count("stablehlo.while") == 2 + writes_variants * (1 + (steps % DRAWN_AT_ONCE > 0))
+    assert "stablehlo.convolution" not in program
+
+
+def test_a_training_for_a_gpu_computes_what_one_for_a_cpu_does(
+    images: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = [{"type": "dropout", "rate": 0.2}, *SMALL]
+    spec = small_spec(network=network, augmentation={"shift": 2.0, "noise": 0.1}, batch_size=50, epochs=1)
+    gpus = trained(spec, images)
+    monkeypatch.undo()
+    jax.clear_caches()
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), gpus, trained(spec, images))
+
+
+def trained(spec: TrainSpec, images: Dataset) -> net.NetworkParameters:
+    jitted_chunk.cache_clear()  # which is by the configuration, whatever the backend
+    *_, result = fit(spec, images)
+    assert isinstance(result, FitResult)
+    return result.parameters
 
 
 @pytest.mark.parametrize("preset", PRESETS)

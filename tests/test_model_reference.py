@@ -25,7 +25,7 @@ from model.spec import Loss, LossName, TrainSpec, loss_name
 from model.spec_callbacks import EarlyStopping, ReduceLrOnPlateau
 from model.spec_layers import Conv2D, Dense, Dropout, Flatten, Layer
 from model.spec_optimizers import LearningRate, Optimizer, Sgd
-from model.step import Examples, TrainState, initial_state, step_config, train_step
+from model.step import Examples, TrainState, example_losses, initial_state, step_config, train_step
 
 REFERENCE: dict[str, Any] = json.loads(Path(__file__).with_name("reference.json").read_text())
 LOSSES, OPTIMIZERS, SCHEDULES = REFERENCE["losses"], REFERENCE["optimizers"], REFERENCE["schedules"]
@@ -230,17 +230,19 @@ def test_training_steps_equal_keras(case: dict[str, Any]) -> None:
     network = [TRAININGS["pool"], {"type": "flatten"}, *case["head"]]
     spec = TrainSpec.model_validate({"network": network, **without(case, "head", "steps")})
     state = state_of(spec)
-    images = jnp.asarray(np.kron(TRAININGS["blocks"], np.ones((1, 14, 14))), jnp.uint8)
+    images = net.scale(jnp.asarray(np.kron(TRAININGS["blocks"], np.ones((1, 14, 14)))))
     labels = jnp.asarray(TRAININGS["labels"])
     examples = Examples(images, labels, mask=jnp.ones(len(images), bool))
     rate = jnp.float32(case["optimizer"]["learning_rate"])
-    step = jax.jit(partial(train_step, config=step_config(spec)))
+    config = step_config(spec)
+    step = jax.jit(partial(train_step, config=config))
     close = partial(assert_equal_to_reference, atol=5e-6)
     for number, expected in enumerate(case["steps"]):
         penalty = net.penalty(state.parameters, network=spec.network)
         momentum = jnp.float32(number and (spec.ema_momentum or 0))
-        state, outcome = step(state, examples, jax.random.key(number), rate=rate, momentum=momentum)
-        assert float(outcome.loss / len(labels) + penalty) == pytest.approx(expected["loss"], rel=1e-5)
+        state, logits = step(state, examples, jax.random.key(number), rate=rate, momentum=momentum)
+        loss = example_losses(logits, labels, examples.mask, config).mean() + penalty
+        assert float(loss) == pytest.approx(expected["loss"], rel=1e-5)
         close(merged(net.combine(state.parameters, state.statistics)), expected["parameters"])
         assert ("average" in expected) == (state.average is not None)
         close(merged(state.average or []), expected.get("average", {}))
