@@ -4,10 +4,10 @@
     /tmp/peers/bin/pip install keras==3.15.1 jax==0.10.2 tensorflow-cpu==2.21.0 torch==2.13.0 scikit-learn==1.9.1
     .venv/bin/python -m benchmarks.training > table.md
 
-Every peer and job has a process of its own, all on the CPU with the threads that the peer chooses, one at work at a
-time. All get the same images, network and first weights (scikit-learn draws its own). A first slice of training warms
-it up; then come rounds, in each of which every peer trains one slice, so that a machine that slows down slows all;
-every round another one begins.
+Every peer and job has a process of its own, all on the CPU with the threads that the peer chooses, or with `--gpu` all
+on the GPU that JAX and PyTorch find, one at work at a time. All get the same images, network and first weights
+(scikit-learn draws its own). A first slice of training warms it up; then come rounds, in each of which every peer
+trains one slice, so that a machine that slows down slows all; every round another one begins.
 On two cores `--rounds 3` takes about 25 minutes and, at most, 6 GB of memory.
 """
 
@@ -23,7 +23,10 @@ from tempfile import TemporaryDirectory
 
 os.environ.pop("OPENBLAS_NUM_THREADS", None)  # all cores are the matrix peak's, and scikit-learn's: both inherit it
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from app.settings import Settings
 from benchmarks.peers.job import EPOCH_IMAGES, NETWORKS, Job, Weights, save_images, save_weights
@@ -62,6 +65,7 @@ LENET_BATCH = 128
 COLD_START = ("tutorial", 100)  # the job whose peers are started with empty compile caches too
 WHOLE_EPOCH_FROM = 100  # smaller batches are extrapolated from these many steps
 STEPS = {"tutorial": 2_000, "lenet": 50}
+GPU_STEPS = 6_000
 QUICK_STEPS, QUICK_ROUNDS = 50, 2
 
 
@@ -69,9 +73,10 @@ def main() -> None:
     arguments = parse_arguments()
     rounds = QUICK_ROUNDS if arguments.quick else arguments.rounds
     rows: list[Row] = []
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # else the driver takes most of a GPU's memory
     with TemporaryDirectory(prefix="inkling-training-") as folder:
         prepare(Path(folder), arguments.jobs)
-        for job in jobs(arguments.jobs, arguments.batch_sizes, rounds, arguments.quick):
+        for job in jobs(arguments, rounds):
             peers = [PEERS[name] for name in arguments.peers if PEERS[name].can(job)]
             rows += measure(job, peers, rounds, arguments, Path(folder))
     if arguments.quick:
@@ -79,7 +84,7 @@ def main() -> None:
     print("\n".join([*speeds_table(rows, PEERS[OURS]), "", *shares_table(rows), "", *starts_table(rows), ""]))
     if arguments.verbose:
         print("\n".join([*losses_table(rows), ""]))
-    print("\n".join(notes(rows, rounds)))
+    print("\n".join(notes(rows, rounds, gpu=jax.devices()[0].device_kind if arguments.gpu else None)))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -96,6 +101,7 @@ def parse_arguments() -> argparse.Namespace:
         default=Path("/tmp/peers/bin/python"),
         help="the interpreter that has the peers",
     )
+    parser.add_argument("--gpu", action="store_true", help="on a GPU; scikit-learn has none and stays on the CPU")
     parser.add_argument(
         "--quick", action="store_true", help="a smoke test: few steps, two rounds, no cold start; its numbers are rough"
     )
@@ -124,12 +130,14 @@ def first_weights(network_name: str, one: Dataset) -> list[Weights]:
     return [Weights(np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in weights if layer]
 
 
-def jobs(network_names: Sequence[str], batch_sizes: Sequence[int], rounds: int, quick: bool) -> Iterator[Job]:
-    for name in network_names:
-        for batch_size in batch_sizes if name == "tutorial" else [LENET_BATCH]:
+def jobs(arguments: argparse.Namespace, rounds: int) -> Iterator[Job]:
+    for name in arguments.jobs:
+        for batch_size in arguments.batch_sizes if name == "tutorial" else [LENET_BATCH]:
             whole = math.ceil(EPOCH_IMAGES / batch_size)
             steps = whole if name == "tutorial" and batch_size >= WHOLE_EPOCH_FROM else STEPS[name]
-            yield Job(name, batch_size, min(steps, whole, QUICK_STEPS if quick else whole), slices=rounds + 1)
+            if arguments.gpu:
+                steps = GPU_STEPS
+            yield Job(name, batch_size, min(steps, whole, QUICK_STEPS if arguments.quick else whole), slices=rounds + 1)
 
 
 def measure(job: Job, peers: Sequence[Peer], rounds: int, arguments: argparse.Namespace, folder: Path) -> list[Row]:
@@ -141,21 +149,21 @@ def measure(job: Job, peers: Sequence[Peer], rounds: int, arguments: argparse.Na
             python = Path(sys.executable) if row.peer is PEERS[OURS] else arguments.peers_python
             with failure_noted(row):
                 if not arguments.quick and (job.network_name, job.batch_size) == COLD_START:
-                    start(row, python, folder).end()
-                processes[row.peer.title] = start(row, python, folder)
+                    start(row, python, folder, arguments.gpu).end()
+                processes[row.peer.title] = start(row, python, folder, arguments.gpu)
                 stack.callback(processes[row.peer.title].end)
         for number in range(rounds):
             for row in in_turn(rows, number):
                 if row.failure is None:
                     with failure_noted(row):
-                        row.peaks.append(matrix_gflops())
+                        row.peaks.append(gpu_matrix_gflops() if arguments.gpu else matrix_gflops())
                         row.slices.append(processes[row.peer.title].next_slice())
     return rows
 
 
-def start(row: Row, python: Path, folder: Path) -> PeerProcess:
+def start(row: Row, python: Path, folder: Path, on_gpu: bool) -> PeerProcess:
     """The running peer, its warm-up done."""
-    process = PeerProcess(row.peer, row.job, python, folder)
+    process = PeerProcess(row.peer, row.job, python, folder, on_gpu=on_gpu)
     try:
         first = process.first_slice()
     except BaseException:
@@ -187,6 +195,18 @@ def matrix_gflops(repeats: int = 3) -> float:
         np.matmul(factor, factor, out=product)
         seconds.append(time.perf_counter() - started)
     return 2 * MATRIX_SIDE**3 / min(seconds) / 1e9
+
+
+def gpu_matrix_gflops(products: int = 50) -> float:
+    """The same in JAX, at full precision, of many products in a row."""
+    factor = jnp.asarray(np.random.default_rng(0).random((MATRIX_SIDE, MATRIX_SIDE), np.float32)) / MATRIX_SIDE
+    square = jax.jit(
+        lambda x: lax.fori_loop(0, products, lambda _, y: jnp.dot(x, y, precision=lax.Precision.HIGHEST), x)
+    )
+    square(factor).block_until_ready()
+    started = time.perf_counter()
+    square(factor).block_until_ready()
+    return products * 2 * MATRIX_SIDE**3 / (time.perf_counter() - started) / 1e9
 
 
 if __name__ == "__main__":

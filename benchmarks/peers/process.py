@@ -55,14 +55,16 @@ class PeerFailedError(RuntimeError):
 class PeerProcess:
     """A running peer; every call blocks until its answer, so that one peer works at a time."""
 
-    def __init__(self, peer: Peer, job: Job, python: Path, folder: Path) -> None:
+    def __init__(self, peer: Peer, job: Job, python: Path, folder: Path, *, on_gpu: bool) -> None:
         self.log = TemporaryFile("w+", dir=folder)  # noqa: SIM115 - closed in end()
         self.started = time.perf_counter()
         try:
             self.process = subprocess.Popen(
                 [python, "-m", f"benchmarks.peers.{peer.module}", job.to_json(), folder, json.dumps(peer.options)],
                 cwd=ROOT,
-                env=os.environ | _on_the_cpu(folder / f"{job.network_name}-{job.batch_size}") | peer.environment,
+                env=os.environ
+                | _environment(folder / f"{job.network_name}-{job.batch_size}", on_gpu)
+                | peer.environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.log,
@@ -109,11 +111,10 @@ class PeerProcess:
         self.log.close()
 
 
-def _on_the_cpu(caches: Path) -> dict[str, str]:
-    """No accelerator for anybody, and compile caches that are empty when the job begins."""
-    return {
-        "JAX_PLATFORMS": "cpu",
-        "CUDA_VISIBLE_DEVICES": "-1",
+def _environment(caches: Path, on_gpu: bool) -> dict[str, str]:
+    """Compile caches that are empty when the job begins, and an accelerator for everybody or for nobody."""
+    none = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
+    return ({} if on_gpu else none) | {
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "INKLING_CACHE_DIR": str(caches / "inkling"),
         "TORCHINDUCTOR_CACHE_DIR": str(caches / "torchinductor"),

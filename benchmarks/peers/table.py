@@ -106,11 +106,12 @@ def ratio(row: Row, ours: Row) -> float:
     return statistics.median(theirs / mine for theirs, mine in zip(row.epochs, ours.epochs, strict=True))
 
 
-def notes(rows: Sequence[Row], rounds: int) -> Iterator[str]:
+def notes(rows: Sequence[Row], rounds: int, gpu: str | None) -> Iterator[str]:
+    """gpu: its name, where one was measured."""
     peaks = [peak for row in rows for peak in row.peaks]
     if peaks and max(peaks) > STEADY * min(peaks):
         yield "**The machine was unsteady, or others used it: see its peaks below, and measure again.**\n"
-    yield f"{machine()}."
+    yield f"{', '.join(filter(None, (gpu, machine())))}."
     versions = {name: version for row in rows for each in row.slices for name, version in each.versions.items()}
     yield ", ".join(f"{name} {version}" for name, version in versions.items()) + "\n"
     yield (
@@ -119,8 +120,8 @@ def notes(rows: Sequence[Row], rounds: int) -> Iterator[str]:
     )
     yield (
         "- GFLOP/s: 6 Σk − 2 k₁ operations an image, k the multiply-adds of each layer's product or convolution, k₁ "
-        f"the first one's. *Of peak*: of what a {MATRIX_SIDE}² float32 product in NumPy reaches just before each "
-        f"slice, {spread(peaks)} GFLOP/s; median of the rounds' quotients."
+        f"the first one's. *Of peak*: of what a {MATRIX_SIDE}² float32 product {'in JAX' if gpu else 'in NumPy'} "
+        f"reaches just before each slice, {spread(peaks)} GFLOP/s; median of the rounds' quotients."
     )
     yield (
         "- Start to first epoch: from the start of the Python process, n = 1: imports, reading the data, compiling, "
