@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from app import model_tables
 from app.database import Database, Listener
 from app.errors import AliasNotFoundError, CandidateError, ModelNotFoundError, ReservedAliasError
-from app.model_schemas import MODEL_NAME, AliasInfo
+from app.model_schemas import AliasInfo
+from app.schemas import MODEL_NAME
 
 DEFAULT = "default"
 CANDIDATE = "candidate"

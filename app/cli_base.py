@@ -5,6 +5,7 @@ from typing import NoReturn
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from app import logs
 from app.settings import Settings
@@ -15,11 +16,16 @@ def read_settings(process: str = "inkling") -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        from app.schemas import message_of
-
-        fail("\n".join(f"INKLING_{str(item['loc'][0]).upper()}: {message_of(item)}" for item in error.errors()))
+        fail("\n".join(map(_setting_and_message, error.errors())))
     logs.configure(process, settings)
     return settings
+
+
+def _setting_and_message(error: ErrorDetails) -> str:
+    from app.schemas import message_of
+
+    setting, *path = map(str, error["loc"])
+    return ": ".join((f"INKLING_{setting.upper()}", *path, message_of(error)))
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

@@ -5,14 +5,11 @@ from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from app.schemas import MODEL_ID, RUN_ID, Wire
+from app.schemas import LINES, MODEL_ID, MODEL_NAME, RUN_ID, Wire
 from model.scores import Evaluation
 from model.spec import LABEL, TrainSpec
 
 DESCRIPTION = "Trained on the pens of room 12; reads crossed sevens."
-MODEL_NAME = r"^[0-9A-Za-z_-]{1,64}$"  # an id or an alias
-ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
-ALIAS_NAME = r"^[a-z][a-z0-9-]{0,31}$"
 
 Sort = Literal["created_at", "name", "accuracy", "loss", "parameters"]
 Order = Literal["asc", "desc"]
@@ -98,7 +95,7 @@ class ModelChange(Wire):
     description: str | None = Field(
         None,
         max_length=2_000,
-        pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$",
+        pattern=LINES,
         description="What people should know of it; empty: nothing",
         examples=[DESCRIPTION],
     )

@@ -144,10 +144,8 @@ async def _answer_validation_error(request: Request, error: Any) -> JSONResponse
 
 
 def _field_error(item: Any) -> FieldError:
-    """Without what was sent: a name that is no field's is cut short, an unknown tag is not repeated."""
+    """Without what was sent: a name that is no field's is cut short."""
     loc = [part[:100] if isinstance(part, str) else part for part in item["loc"]]
-    if item["type"] == "union_tag_invalid":
-        return FieldError(loc=loc, msg=f"the type is none of {item['ctx']['expected_tags']}")
     if item["type"] == "json_invalid":
         return FieldError(loc=loc, msg=f"not JSON: {item['ctx']['error']}")
     return FieldError(loc=loc, msg=message_of(item))

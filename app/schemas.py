@@ -8,11 +8,15 @@ from pydantic import Field
 from pydantic_core import ErrorDetails
 
 from model.reports import EpochReport, StepReport
-from model.spec import TrainSpec
+from model.spec import LABEL, TrainSpec
 from model.spec_base import Spec
 
 RUN_ID = "00064447bd31a01f9c2e"
 MODEL_ID = "3f9a1c0b7d2e"
+MODEL_NAME = r"^[0-9A-Za-z_-]{1,64}$"  # an id or an alias
+ALIAS_NAME = r"^[a-z][a-z0-9-]{0,31}$"
+ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 LOCATION = {"Location": {"description": "The path of what was made", "schema": {"type": "string"}}}  # for OpenAPI
 
 
@@ -171,16 +175,30 @@ _IN_JSON = {  # what pydantic says in Python's words
     "tuple_type": _ARRAY,
     "union_tag_not_found": "Input should be an object with a type",
 }
+_OF_PATTERN = {
+    LABEL: "Input should be printable, on one line, and more than spaces",
+    ONE_LINE: "Input should be printable, on one line",
+    LINES: "Input should be printable",
+    MODEL_NAME: "Input should be a model's id, or an alias",
+    ALIAS_NAME: "Input should be 1 to 32 of a-z, 0-9 and -, a letter first",
+}
 
 
 def told(errors: list[ErrorDetails]) -> list[ErrorDetails]:
     """Without those that only follow from others: an array is too short where its items are wrong."""
-    wrong = {tuple(error["loc"][:-1]) for error in errors}
+    wrong = {error["loc"][:depth] for error in errors for depth in range(len(error["loc"]))}
     return [error for error in errors if error["type"] != "too_short" or error["loc"] not in wrong]
 
 
 def message_of(error: ErrorDetails) -> str:
     """What is wrong, without pydantic's word for who says so."""
+    match error:
+        case {"type": "string_pattern_mismatch", "ctx": {"pattern": str(pattern)}} if pattern in _OF_PATTERN:
+            return _OF_PATTERN[pattern]
+        case {"type": "too_short" | "too_long", "msg": msg}:  # Tuple should have at least 1 item after validation, …
+            return f"Input {msg.partition(' ')[2].partition(' after')[0]}"
+        case {"type": "union_tag_invalid", "ctx": {"expected_tags": types}}:
+            return f"the type is none of {types}"
     return _IN_JSON.get(error["type"], error["msg"]).removeprefix("Value error, ")
 
 

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import from_json
@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     max_queued_runs_per_user: int = Field(
         100, ge=1, le=100_000, description="Of these, one user's; one more is answered 429"
     )
-    api_keys: Annotated[dict[str, Annotated[SecretStr, Field(min_length=1)]], NoDecode] = Field(
+    api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
         {}, description="A JSON object of user names and their keys; with it, changing anything needs a key"
     )
     priority_users: Annotated[list[str], NoDecode] = Field(
@@ -75,21 +75,21 @@ class Settings(BaseSettings):
     )
     coordinator: str | None = Field(
         None,
-        pattern=r"^\S+:\d+$",
         description="For `inkling train` on several hosts: host:port of the first, where jax.distributed meets",
     )
     processes: int = Field(1, ge=1, le=10_000, description="How many processes take part in that training")
     process: int = Field(0, ge=0, le=9_999, description="Which of them this is, from 0; 0 writes the files")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe level logged")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level logged")
 
     @field_validator("api_keys", "priority_users", mode="before")
     @classmethod
-    def _parse(cls, given: Any) -> Any:
+    def _parse(cls, given: Any, info: ValidationInfo) -> Any:
         """Here, since pydantic-settings by itself does not say which setting is no JSON."""
         try:
             return from_json(given) if isinstance(given, str) else given
         except ValueError as error:
-            raise ValueError(f"not JSON: {error}") from None
+            right = '{"ada": "5ecret"}' if info.field_name == "api_keys" else '["teacher"]'
+            raise ValueError(f"not JSON: {error}; write it as {right}") from None
 
     @field_validator("api_keys")
     @classmethod
@@ -100,6 +100,8 @@ class Settings(BaseSettings):
             raise ValueError("two users have the same key")
         for user, key in keys.items():
             secret = key.get_secret_value()
+            if not secret:
+                raise ValueError(f"{user}'s key is empty")
             if not secret.isprintable() or secret != secret.strip() or max(secret) > "\xff":
                 raise ValueError(f"{user}'s key has characters that no HTTP header can carry")
         return keys
@@ -113,7 +115,11 @@ class Settings(BaseSettings):
             raise ValueError(f"it is neither sqlite:///FILE nor {_POSTGRESQL_URL}")
         from sqlalchemy import make_url  # takes a while, and few processes that read settings have a URL
 
-        if not make_url(url).database:
+        try:
+            database = make_url(url).database
+        except ValueError:
+            raise ValueError(f"its port is no number: {_POSTGRESQL_URL}") from None
+        if not database:
             raise ValueError(f"it names no database: {_POSTGRESQL_URL}")
         return url
 
@@ -123,6 +129,13 @@ class Settings(BaseSettings):
         if waiting < (least := info.data.get("max_images", 1)):
             raise ValueError(f"Input should be at least INKLING_MAX_IMAGES, {least}")
         return waiting
+
+    @field_validator("coordinator")
+    @classmethod
+    def _check_coordinator(cls, address: str | None) -> str | None:
+        if address and not re.fullmatch(r"\S+:\d+", address):
+            raise ValueError("Input should be host:port")
+        return address
 
     @field_validator("processes")
     @classmethod

@@ -67,22 +67,24 @@ def test_a_process_loads_nothing_heavy_that_it_does_not_need(module: str, heavy:
         ("INKLING_PORT", "many", "valid integer"),
         ("INKLING_PORT", "65536", "less than or equal to 65535"),
         ("INKLING_MAX_QUEUED_RUNS", "0", "greater than or equal to 1"),
-        ("INKLING_LOG_LEVEL", "loud", "DEBUG|INFO|WARNING|ERROR"),
-        ("INKLING_API_KEYS", '{"ada": ""}', "at least 1"),
-        ("INKLING_API_KEYS", "ada", "not JSON: "),
+        ("INKLING_LOG_LEVEL", "loud", "Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("INKLING_COORDINATOR", "host", "Input should be host:port"),
+        ("INKLING_API_KEYS", '{"ada": ""}', "ada's key is empty"),
+        ("INKLING_API_KEYS", '{"ada": 5}', "ada: Input should be a valid string"),
+        ("INKLING_API_KEYS", "ada", """; write it as {"ada": "5ecret"}"""),
         ("INKLING_API_KEYS", '{"": "5ecret"}', "a user's name is empty"),
         ("INKLING_API_KEYS", '{"ada": "5ecret", "bob": "5ecret"}', "two users have the same key"),
         *(
             ("INKLING_API_KEYS", json.dumps({"ada": key}), "ada's key has characters that no HTTP header can carry")
             for key in ("5ecret\r", " 5ecret", "鍵")
         ),
-        ("INKLING_PRIORITY_USERS", "ada", "not JSON: "),
+        ("INKLING_PRIORITY_USERS", "ada", """; write it as ["teacher"]"""),
         ("INKLING_DATA_DIR", "~nobody123/inkling", "~nobody123 is no user's folder here"),
         *(
             ("INKLING_DATABASE_URL", url, "neither sqlite:///FILE nor postgresql://USER:PASSWORD@HOST/DATABASE")
             for url in ("sqlite:///:memory:", "postgres://inkling@host/inkling")
         ),
-        ("INKLING_DATABASE_URL", "postgresql://inkling@host:port/inkling", "'port'"),
+        ("INKLING_DATABASE_URL", "postgresql://inkling@host:port/inkling", "its port is no number"),
         ("INKLING_DATABASE_URL", "postgresql://inkling@host/", "names no database"),
     ],
 )

@@ -205,6 +205,10 @@ def test_whatever_is_got_may_be_asked_for_its_head_alone(rest: TestClient, path:
         ("POST", "/train", b"[]", 422, "body: Input should be an object"),
         ("POST", "/train", b'{"network": {}}', 422, "body.network: Input should be an array"),
         ("POST", "/train", b'{"network": [{}]}', 422, "body.network.0: Input should be an object with a type"),
+        ("POST", "/train", b'{"network": []}', 422, "body.network: Input should have at least 1 item"),
+        ("POST", "/train", b'{"class_weight": [1]}', 422, "body.class_weight: Input should have at least 10 items"),
+        ("POST", "/train", b'{"name": " "}', 422, "body.name: Input should be printable, on one line, and more than"),
+        ("PUT", "/aliases/A", b'{"model": "default"}', 422, "path.alias: Input should be 1 to 32 of a-z, 0-9 and -"),
         ("POST", "/train", b"\x1f\x8b\x08", 400, "not JSON: 'utf-8' codec can't decode byte 0x8b in position 1"),
         ("POST", "/train", b" " * 65_537, 413, "the body is larger than the 65,536 bytes that this route takes"),
         (
@@ -226,6 +230,12 @@ def test_a_refusal_says_what_would_be_right(
     assert problem(
         rest.request(method, path, content=sent, headers={"content-type": "application/json"}), status
     ).startswith(says)
+
+
+@pytest.mark.parametrize("spec", [{"class_weight": [1] * 9 + [-1]}, {"network": [{"type": "flatten", "units": 10}]}])
+def test_an_array_is_not_called_short_where_its_items_are_wrong(rest: TestClient, spec: dict[str, Any]) -> None:
+    (error,) = rest.post("/train", json=spec).json()["errors"]
+    assert len(error["loc"]) > 2
 
 
 def test_a_key_beyond_ascii_may_come_in_either_encoding(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from app.aliases import DEFAULT, Candidate
 from app.dependencies import PredictorDep, RegistryDep
 from app.errors import describe
 from app.model_schemas import (
-    ALIAS_NAME,
     AliasChoice,
     AliasInfo,
     AliasList,
@@ -20,6 +19,7 @@ from app.model_schemas import (
     ModelInfo,
 )
 from app.predictor import Predictor
+from app.schemas import ALIAS_NAME
 from app.users import KEYED
 
 MAX_CHOICE_BYTES = 1_000

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from app.comparisons import compare
 from app.dependencies import ModelName, RegistryDep, UploadsDep
 from app.errors import describe
-from app.model_schemas import ONE_LINE, ModelChange, ModelComparison, ModelInfo, ModelList, Order, Sort
+from app.model_schemas import ModelChange, ModelComparison, ModelInfo, ModelList, Order, Sort
 from app.request_bodies import media_type_of, unexpected_type
-from app.schemas import LOCATION, MODEL_ID, PresetInfo, PresetList
+from app.schemas import LOCATION, MODEL_ID, ONE_LINE, PresetInfo, PresetList
 from app.uploads import MAX_UPLOAD_BYTES
 from app.users import KEYED
 from model.presets import PRESETS
