@@ -142,6 +142,7 @@ def _copy(source: sqlite3.Connection, file: Path) -> None:
     """Checked page by page; a single file, which can be read from where nothing can be written."""
     file.unlink(missing_ok=True)
     with closing(_open(file)) as copy:
+        copy.execute("PRAGMA journal_mode=OFF")  # what fails is removed; a full disk left the journal behind
         source.backup(copy)
         copy.execute("PRAGMA journal_mode=DELETE")
         said = copy.execute("PRAGMA quick_check(1)").fetchone()[0]

@@ -1,6 +1,7 @@
 """A backup is what a service was like at one moment, and a service goes on from it elsewhere."""
 
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -140,6 +141,18 @@ def test_a_restore_that_fails_at_its_end_leaves_no_file(
     assert [path.name for path in settings.data_dir.iterdir()] == [LOCK]
 
 
+def test_a_restore_for_which_there_is_no_room_leaves_no_file(tmp_path: Path) -> None:
+    settings, saved = Settings(data_dir=tmp_path / "data"), a_backup(tmp_path, megabytes=4)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(BackupError, match="the restore failed: "):
+            restore(settings, saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in settings.data_dir.iterdir()] == [LOCK]
+
+
 def test_a_restore_that_was_killed_between_its_files_is_recognised(tmp_path: Path) -> None:
     settings, saved = Settings(data_dir=tmp_path / "data"), a_backup(tmp_path)
     restore(settings, saved)
@@ -150,10 +163,11 @@ def test_a_restore_that_was_killed_between_its_files_is_recognised(tmp_path: Pat
     assert refused.stderr.splitlines()[-1].startswith(f"{copy} is left of a restore that was broken off")
 
 
-def a_backup(tmp_path: Path) -> Path:
+def a_backup(tmp_path: Path, megabytes: int = 0) -> Path:
     for name in NAMES:
-        with closing(sqlite3.connect(tmp_path / name)) as connection:
-            connection.execute("CREATE TABLE runs (run INTEGER PRIMARY KEY)")
+        with closing(sqlite3.connect(tmp_path / name)) as connection, connection:
+            connection.execute("CREATE TABLE runs (run BLOB)")
+            connection.execute("INSERT INTO runs VALUES (zeroblob(?))", [1_000_000 * megabytes])
     back_up(Settings(data_dir=tmp_path), tmp_path / "saved")
     return tmp_path / "saved"
 
