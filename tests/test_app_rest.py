@@ -252,6 +252,12 @@ def test_base64_may_be_in_lines(rest: TestClient) -> None:
         assert rest.post("/predict", json={"image": image}).json()["digit"] in range(10)
 
 
+def test_null_is_as_good_as_nothing(rest: TestClient) -> None:
+    image, pixels = base64.b64encode(encoded(draw(7))).decode(), np.asarray(draw(7)).tolist()
+    for drawing in ({"image": image}, {"pixels": pixels}, {"images": [image]}):
+        assert rest.post("/predict", json={"image": None, "pixels": None, "images": None, **drawing}).is_success
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
