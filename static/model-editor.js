@@ -98,7 +98,7 @@ function form() {
   return element(
     "form",
     { class: "editor" },
-    field("Name", element("input", { name: "name", type: "text", required: true, maxlength: 100, autocomplete: "off" })),
+    field("Name", name()),
     field("Description", element("textarea", { name: "description", rows: 2, maxlength: 2000 })),
     field("Aliases", aliases(), "names of your own that programs ask for it by, such as room-12; one that another model has moves here"),
     element("p", { class: "message", role: "alert" }),
@@ -109,6 +109,11 @@ function form() {
       element("button", { type: "button" }, "Cancel"),
     ),
   );
+}
+
+function name() {
+  const title = "more than spaces";
+  return element("input", { name: "name", type: "text", required: true, pattern: ".*\\S.*", title, maxlength: 100, autocomplete: "off" });
 }
 
 function aliases() {

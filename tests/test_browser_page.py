@@ -928,6 +928,9 @@ def test_a_model_is_renamed_and_described_below_its_row(page: Page) -> None:
         expect(row.locator(".model-name")).to_have_text(new)
         expect(row.locator(".model-description")).to_have_text("reads crossed sevens")
     row.get_by_role("button", name="Edit").press("Enter")
+    editor.locator("[name=name]").fill("  ")
+    editor.locator("[name=name]").press("Enter")  # the browser says what is wrong
+    expect(editor.locator("[name=name]:invalid")).to_be_focused()
     editor.locator("[name=name]").fill("never to be seen")
     page.keyboard.press("Escape")
     expect(editor).to_have_count(0)
