@@ -14,6 +14,10 @@ from model.paper import Levels, border_of, ink_on_paper
 
 SIDE = 140  # px; averaged to it, specks and grain fade while strokes stay
 SMALLEST_PHOTOGRAPH = 56  # px
+FRAMED = 0.15  # of all pixels, at least, lie within a frame; strokes cover fewer
+BLEND = 2  # px
+FILLED = 0.85  # of a framed picture's pixels, at least, differ from the frame: of paper, all but the ink
+STRAIGHT = 0.99  # of its outermost pixels: strokes have round ends
 EVEN_SPREAD = 16  # levels that the border of a canvas may spread over; the grain of a photograph spreads more
 
 
@@ -46,9 +50,34 @@ def _distance_from_paper(levels: Levels) -> Levels:
     bands = levels.reshape(height, width, -1)
     borders = [_border(bands[..., band]) for band in range(bands.shape[2])]
     distance = _distance(bands, np.array([_middle(border) for border in borders], np.uint8))
-    if min(height, width) < SMALLEST_PHOTOGRAPH or max(map(_spread, borders)) <= EVEN_SPREAD:
+    if min(height, width) < SMALLEST_PHOTOGRAPH:
         return distance
-    return ink_on_paper(bands, distance)
+    if (framed := _framed(bands, distance)) is not None:
+        return framed
+    return distance if max(map(_spread, borders)) <= EVEN_SPREAD else ink_on_paper(bands, distance)
+
+
+def _framed(bands: Levels, distance: Levels) -> Levels | None:
+    """Ink [h, w] in a picture that has a frame, or bars as a telephone's screenshot; None where nothing is framed.
+
+    What is framed fills a rectangle and has ink of its own: no digit does the one, and no stroke has the other.
+    """
+    filled = distance > EVEN_SPREAD
+    if np.count_nonzero(filled) < FRAMED * filled.size:  # as nearly every drawing, at a tenth of what the rest costs
+        return None
+    rows, columns = (np.flatnonzero(filled.any(axis=axis)) for axis in (1, 0))
+    if len(rows) == 0 or (len(rows), len(columns)) == distance.shape:
+        return None
+    # Without its outermost pixels, which are partly the frame's.
+    inside = slice(rows[0] + BLEND, rows[-1] + 1 - BLEND), slice(columns[0] + BLEND, columns[-1] + 1 - BLEND)
+    picture = bands[inside]
+    if min(picture.shape[:2]) < SMALLEST_PHOTOGRAPH or filled[inside].mean() < FILLED:
+        return None
+    if border_of(filled[inside]).mean() < STRAIGHT:
+        return None
+    ink = np.zeros_like(distance)
+    ink[inside] = _distance_from_paper(picture)
+    return ink if ink.max() > EVEN_SPREAD else None
 
 
 def _distance(bands: Levels, paper: Levels) -> Levels:

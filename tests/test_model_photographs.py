@@ -54,6 +54,28 @@ def test_a_table_beside_the_paper_is_not_drawn(light: str, clean: dict[int, Pixe
     assert likeness(from_image(photographed(draw(4), light=light, table=True)), clean[4]) > ALIKE
 
 
+@pytest.mark.parametrize("border", [(0, 120), (120, 0), 40], ids=["bars above and below", "bars beside", "frame"])
+@pytest.mark.parametrize("colour", ["black", "white", "orange"])
+@pytest.mark.parametrize("light", ["even", "gradient", "dim"])
+def test_bars_and_frames_are_no_ink(
+    light: str, colour: str, border: int | tuple[int, int], clean: dict[int, Pixels]
+) -> None:
+    for digit in (4, 7):
+        photograph = Image.open(BytesIO(photographed(draw(digit), light=light)))
+        framed = ImageOps.expand(photograph, border, colour)
+        assert likeness(from_image(encoded(framed, "jpeg")), clean[digit]) > ALIKE
+
+
+@pytest.mark.parametrize("hole", [None, (slice(90, 190), slice(110, 170))], ids=["1", "0"])
+def test_a_digit_of_blocks_is_no_frame(hole: tuple[slice, slice] | None) -> None:
+    page = np.full((280, 280), 255, np.uint8)
+    page[30:250, 70:210] = 0
+    if hole:
+        page[hole] = 255
+    corners = from_pixels(page)[[4, 4, 23, 23], [8, 19, 8, 19]]
+    assert (corners > 200).all()
+
+
 @pytest.mark.parametrize("quality", [25, 50, 95])
 def test_a_jpeg_of_any_quality(quality: int, clean: dict[int, Pixels]) -> None:
     photograph = photographed(draw(4), light="gradient", pen="red", quality=quality)
