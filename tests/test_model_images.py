@@ -61,7 +61,7 @@ def test_a_convolution_equals_a_loop_over_pixels(side: int, stride: int, padding
         return np.sum(products, axis=0) + np.arange(4)
 
     expected = np.tanh(loop(x, side, stride, padding, dot))
-    actual = layer_functions(spec).apply(parameters, jnp.asarray(x), spec)
+    actual = jax.jit(partial(layer_functions(spec).apply, layer=spec))(parameters, x)
     assert actual.shape[1:] == spec.output_shape((7, 6, 3))
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
@@ -97,7 +97,8 @@ def assert_equal_to_xla(side: int, stride: int, padding: Any, batch: int, channe
         def of(x: jax.Array, kernel: jax.Array) -> jax.Array:
             return jnp.sum(jnp.sin(function(x, kernel)))
 
-        return function(x, kernel), jax.grad(of, argnums=(0, 1))(x, kernel)
+        # In one program: each of the operations by itself would be one, too.
+        return jax.jit(lambda *given: (function(*given), jax.grad(of, argnums=(0, 1))(*given)))(x, kernel)
 
     actual = value_and_gradients(partial(convolve, strides=stride, padding=padding))
     expected = partial(by_xla, stride=stride, padding=padding)
@@ -110,10 +111,19 @@ def assert_equal_to_xla(side: int, stride: int, padding: Any, batch: int, channe
 def test_products_of_fourier_transforms_are_a_convolution_and_its_gradients(height: int, width: int, side: int) -> None:
     x = jnp.asarray(RANDOM.normal(size=(4, height, width, 3)), jnp.float32)
     kernel = jnp.asarray(RANDOM.normal(size=(side, side, 3, 5)), jnp.float32)
-    expected, gradients_of = jax.vjp(by_xla, x, kernel)
-    dy = jnp.asarray(RANDOM.normal(size=expected.shape), jnp.float32)
-    y, spectra = fourier.convolve(x, kernel)
-    for actual, right in zip((y, *fourier.gradients(spectra, dy, side)), (expected, *gradients_of(dy)), strict=True):
+    dy = jnp.asarray(RANDOM.normal(size=(4, height - side + 1, width - side + 1, 5)), jnp.float32)
+
+    @jax.jit
+    def expected(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> Any:
+        y, gradients_of = jax.vjp(by_xla, x, kernel)
+        return y, *gradients_of(dy)
+
+    @jax.jit
+    def products(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> Any:
+        y, spectra = fourier.convolve(x, kernel)
+        return y, *fourier.gradients(spectra, dy, side)
+
+    for actual, right in zip(products(x, kernel, dy), expected(x, kernel, dy), strict=True):
         # A transform spreads each rounding over the whole image.
         np.testing.assert_allclose(actual, right, rtol=0, atol=4e-6 * np.abs(right).max())
 
@@ -132,11 +142,11 @@ def test_pooling_equals_a_loop_over_pixels(kind: str, summarise: Any, side: int,
     x = RANDOM.normal(size=(2, 7, 6, 3)).astype(np.float32) - 5  # below zero, so that padding would show
     spec = layer(type=kind, pool_size=side, strides=stride, padding=padding)
     expected = loop(x, side, stride, padding, lambda pixels, _: summarise(pixels, axis=0))
-    apply = layer_functions(spec).apply
-    actual = apply({}, jnp.asarray(x), spec)
+    apply = jax.jit(lambda x: layer_functions(spec).apply({}, x, spec))
+    actual = apply(x)
     assert actual.shape[1:] == spec.output_shape((7, 6, 3))
     np.testing.assert_allclose(actual, expected, atol=1e-5)
-    check_grads(lambda x: apply({}, x, spec), (jnp.asarray(x),), order=1, modes=["rev"], atol=0.05, rtol=0.05)
+    check_grads(apply, (x,), order=1, modes=["rev"], atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
@@ -150,7 +160,7 @@ def test_the_first_of_equal_pixels_has_the_gradient_of_the_largest(side: int, st
         for image, gradient in zip(x[..., 0], expected[..., 0], strict=True):
             row, column = np.unravel_index(image[window].argmax(), (len(rows), len(columns)))
             gradient[rows[row], columns[column]] += 1
-    actual = jax.grad(lambda x: max_pool(x, side, stride, padding).sum())(jnp.asarray(x))
+    actual = jax.jit(jax.grad(lambda x: max_pool(x, side, stride, padding).sum()))(x)
     np.testing.assert_array_equal(actual, expected)
 
 
