@@ -106,10 +106,7 @@ def left_as_it_was_found(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that fails takes no other with it: what it has left in the queue is cancelled."""
     yield
     if "service" in request.fixturenames:
-        service = request.getfixturevalue("service")
-        for run in service.get("/train")["runs"]:
-            if run["state"] in ("queued", "running"):
-                service.http.post(f"/train/{run['id']}/cancel")
+        request.getfixturevalue("service").cancel_runs()
 
 
 # Minutes each: begun first, so that the processes of `make test` end at about the same time. They are one more than the

@@ -68,6 +68,12 @@ class Service:
         assert response.status_code == 202, response.text
         return str(response.json()["id"])
 
+    def cancel_runs(self) -> None:
+        """Those that wait or are trained."""
+        for run in self.get("/train")["runs"]:
+            if run["state"] in ("queued", "running"):
+                self.http.post(f"/train/{run['id']}/cancel")
+
     def wait_for_state(self, run: str, *states: str) -> dict[str, Any]:
         wait_for(lambda: self.get(f"/train/{run}")["state"] in states, pause_seconds=ASKING_PAUSE_SECONDS)
         return dict(self.get(f"/train/{run}"))

@@ -1062,22 +1062,29 @@ def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page
     expect(page.locator("#models-title")).to_be_focused()
 
 
-@pytest.fixture
-def keyed(context: BrowserContext, tmp_path: Path) -> Iterator[Page]:
-    """The page of a service that trains for who has a key, two waiting runs a user; its worker is free."""
+@pytest.fixture(scope="module")
+def keyed_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """It trains for who has a key, two waiting runs a user, and has no model."""
     settings = {
         "INKLING_API_KEYS": '{"ada": "key of ada"}',
         "INKLING_PRIORITY_USERS": '["ada"]',
         "INKLING_MAX_QUEUED_RUNS_PER_USER": "2",
     }
-    with serving(tmp_path, **settings) as service:
-        service.http.post("/train/first-0/cancel", headers={"Authorization": "Bearer key of ada"})
-        page = context.new_page()
-        complaints = watched(page, {401, 429, 503})  # no key or a wrong one, a full queue, no model
-        page.goto(service.url)
-        page.locator("#train-form [name=epochs]").fill("1000")
-        yield page
-        assert not complaints
+    with serving(tmp_path_factory.mktemp("keyed"), **settings) as service:
+        service.http.headers["Authorization"] = "Bearer key of ada"
+        yield service
+
+
+@pytest.fixture
+def keyed(context: BrowserContext, keyed_service: Service) -> Iterator[Page]:
+    """Its page, while its worker is free."""
+    keyed_service.cancel_runs()
+    page = context.new_page()
+    complaints = watched(page, {401, 429, 503})  # no key or a wrong one, a full queue, no model
+    page.goto(keyed_service.url)
+    page.locator("#train-form [name=epochs]").fill("1000")
+    yield page
+    assert not complaints
 
 
 def give_key(page: Page, key: str) -> None:
