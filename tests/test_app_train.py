@@ -106,7 +106,7 @@ def test_the_stream_replays_a_run_and_resumes_behind_the_last_event(service: Ser
 
 
 def test_many_watchers_of_a_run_see_the_same_events(service: Service) -> None:
-    run = service.train(**{**SMALL_SPEC, "epochs": 50})
+    run = service.train(**{**SMALL_SPEC, "epochs": 20})
 
     def watch(last_event_id: int | None) -> list[Event]:
         return list(events(service, run, last_event_id))
@@ -115,7 +115,7 @@ def test_many_watchers_of_a_run_see_the_same_events(service: Service) -> None:
         seen = list(pool.map(watch, [None] * 15 + [2] * 5))
     assert all(other == seen[0] for other in seen[:15])
     assert all(other == seen[0][3:] for other in seen[15:])
-    assert [data["epoch"] for kind, _, data in seen[0] if kind == "epoch"] == list(range(1, 51))
+    assert [data["epoch"] for kind, _, data in seen[0] if kind == "epoch"] == list(range(1, 21))
 
 
 def test_a_long_run_sends_progress_every_second_until_it_is_cancelled(service: Service) -> None:
