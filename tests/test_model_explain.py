@@ -1,5 +1,7 @@
 """Why a network names a digit: attributions with a known answer, and layers' outputs that equal the layers' own."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,8 @@ LINEAR = (Flatten(), Dense(units=10, activation="softmax"))
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
 BLACK = np.zeros((1, 28, 28), np.uint8)
 
+apply = jax.jit(net.apply, static_argnames="network")  # one program; each of its operations would be one, too
+
 
 @pytest.fixture(scope="module")
 def three_digits(mnist: Mnist) -> Images:
@@ -30,6 +34,7 @@ def spec_of(*network: Layer) -> TrainSpec:
     return TrainSpec.model_validate({"network": network})
 
 
+@partial(jax.jit, static_argnames="spec")
 def trained_like(spec: TrainSpec) -> net.NetworkParameters:
     """Random parameters with running statistics and biases that are not at their start."""
     key = jax.random.key(1)
@@ -65,7 +70,7 @@ def test_of_a_curved_logit_a_pixel_adds_what_the_integral_gives_by_hand() -> Non
 def test_the_pixels_add_up_to_what_the_image_changes(preset: str, three_digits: Images) -> None:
     spec = PRESETS[preset].spec
     parameters = trained_like(spec)
-    logits = np.asarray(net.apply(parameters, np.concatenate([BLACK, three_digits]), network=spec.network))
+    logits = np.asarray(apply(parameters, np.concatenate([BLACK, three_digits]), network=spec.network))
     digits = logits[1:].argmax(axis=1)
     change = logits[np.arange(1, len(logits)), digits] - logits[0, digits]
     added = saliency(parameters, three_digits, digits, spec=spec).sum(axis=(1, 2))
@@ -99,7 +104,7 @@ def test_each_layers_output_is_given_the_last_after_its_activation() -> None:
     assert convolved.values[1, 4, 9] == pytest.approx(max(by_hand, 0), abs=1e-5)
     assert np.array_equal(dropped.values, convolved.values)
     assert (flat.size, flat.values.shape) == (3 * 26 * 26, (MAX_UNITS,))
-    probabilities = net.probabilities(net.apply(parameters, IMAGES[:1], network=spec.network), spec=spec)[0]
+    probabilities = net.probabilities(apply(parameters, IMAGES[:1], network=spec.network), spec=spec)[0]
     np.testing.assert_allclose(answer.values, probabilities, rtol=1e-5)
 
 

@@ -109,7 +109,7 @@ def test_likelihoods_are_those_of_the_groups_own_gaussians() -> None:
     for group, covariance in zip(groups, shrunk, strict=True):
         apart = np.array([1, 0, 0.2]) - group.mean(axis=0)
         likelihoods.append(-apart @ np.linalg.solve(covariance, apart) - np.log(np.linalg.det(covariance)))
-    found = signs(jnp.zeros((1, 10)), jnp.asarray(picture), 1.0, fitted(groups, projection))
+    found = jax.jit(signs)(jnp.zeros((1, 10)), picture, 1.0, fitted(groups, projection))
     assert float(found.likelihood[0]) == pytest.approx(max(likelihoods[:10]), rel=1e-4)
     assert float(found.rivalry[0]) == pytest.approx(max(likelihoods[:10]) - max(likelihoods[10:]), rel=1e-4)
 
@@ -124,7 +124,7 @@ def test_a_digit_passes_the_threshold_and_has_no_better_rival() -> None:
 def test_a_model_without_confidence_refuses_nothing() -> None:
     parameters = net.init(jax.random.key(0), SPEC.network)
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28)).astype(np.uint8)
-    probabilities, scores = answer(parameters, None, jnp.asarray(images), spec=SPEC)
+    probabilities, scores = ANSWER(parameters, None, images)
     np.testing.assert_array_equal(scores, np.asarray(probabilities).max(axis=1))
 
 

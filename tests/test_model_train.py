@@ -76,13 +76,15 @@ def test_a_scan_equals_a_plain_loop_over_optax(images: Dataset) -> None:
     state = optimizer.init(parameters)
     order = np.asarray(training.epoch_inputs().order)
 
-    def loss(parameters: net.NetworkParameters, batch: np.ndarray) -> jax.Array:
-        logits = net.apply(parameters, images.images[batch], network=settings.network)
-        losses = loss_per_example(logits, images.labels[batch], loss=settings.loss, network=settings.network)
-        return losses.mean()
+    @jax.jit
+    @jax.grad
+    def gradient_of_loss(parameters: net.NetworkParameters, images: jax.Array, labels: jax.Array) -> jax.Array:
+        logits = net.apply(parameters, images, network=settings.network)
+        return loss_per_example(logits, labels, loss=settings.loss, network=settings.network).mean()
 
     for row in order[:11]:
-        gradient = jax.grad(loss)(parameters, row[row >= 0])
+        batch = row[row >= 0]
+        gradient = gradient_of_loss(parameters, images.images[batch], images.labels[batch])
         updates, state = optimizer.update(gradient, state)
         parameters = optax.apply_updates(parameters, updates)
     for one, other in zip(
