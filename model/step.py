@@ -120,8 +120,9 @@ def epoch_inputs(key_bits: Array, epoch: Array, *, examples: int, batch_size: in
     return EpochInputs(padded, jax.random.key_data(step_key))
 
 
+@partial(jax.jit, static_argnames="spec")
 def initial_state(key: Array, spec: TrainSpec) -> TrainState:
-    """Consumes the key."""
+    """Consumes the key. One program: each of its operations by itself would be compiled, or loaded, too."""
     combined = net.init(key, spec.network)
     parameters, statistics = net.partition(combined)
     average = jax.tree.map(jnp.copy, combined) if spec.ema_momentum else None
