@@ -26,7 +26,7 @@ from model.spec_layers import CLASSES, Layer
 from model.spec_optimizers import Optimizer
 
 SHORT_STEP_SECONDS = 0.002
-DRAWN_AT_ONCE = 16  # batches, which bounds the memory that their augmentation takes
+DRAWN_AT_ONCE = 2_048  # images, on a GPU: they bound the memory that their augmentation takes
 
 
 class TrainState(NamedTuple):
@@ -173,31 +173,39 @@ def train_chunk(
 
     Returns the state, the steps' totals summed, and how many steps went by before the first whose loss is not finite.
     """
-    epoch_key = jax.random.wrap_key_data(epoch.key_bits)
     indices = epoch.order[inputs.steps]  # [L, B]
     targets, mask = labels[indices], indices >= 0
-
-    def drawn(given: tuple[Array, Array, Array]) -> tuple[Examples, Array]:
-        batch, batch_labels, number = given
-        augment_key, layers_key = jax.random.split(jax.random.fold_in(epoch_key, number))
-        x = net.scale(images[batch])
-        if config.augmentation:
-            x = augment(x, batch_labels, augment_key, augmentation=config.augmentation)
-        return Examples(x, batch_labels, batch >= 0), layers_key
+    batches: Any = (indices, targets, inputs.steps)
+    draw = partial(_draw, images=images, epoch_key=jax.random.wrap_key_data(epoch.key_bits), config=config)
+    # A GPU draws many batches in the time of one; in a CPU's cache they would have no room.
+    at_once = jax.default_backend() != "cpu"
+    if at_once:
+        batches = lax.map(draw, batches, batch_size=max(1, DRAWN_AT_ONCE // indices.shape[1]))
 
     def step(state: TrainState, given: tuple[Any, ChunkInputs]) -> tuple[TrainState, Array]:
         batch, now = given
-        examples, key = batch if at_once else drawn(batch)
+        examples, key = batch if at_once else draw(batch)
         return train_step(state, examples, key, rate=now.rates, momentum=now.momenta, config=config)
 
-    batches: Any = (indices, targets, inputs.steps)
-    # A GPU draws many batches in the time of one; in a CPU's cache they would have no room.
-    if at_once := jax.default_backend() != "cpu":
-        batches = lax.map(drawn, batches, batch_size=DRAWN_AT_ONCE)
     unroll = math.gcd(config.unroll, len(inputs.steps))  # a remainder would be compiled as a second loop
     state, logits = lax.scan(step, state, (batches, inputs), unroll=unroll)
     losses = jnp.sum(example_losses(logits, targets, mask, config), axis=-1)  # [L]
     return state, _totals(losses, logits, targets, mask, config), jnp.sum(jnp.cumprod(jnp.isfinite(losses)))
+
+
+def _draw(
+    batch: tuple[Array, Array, Array], images: Array, epoch_key: Array, config: StepConfig
+) -> tuple[Examples, Array]:
+    """A mini-batch's images, augmented, and the key that its layers consume.
+
+    batch: indices [B] int32, labels [B] uint8, and [] int32, its place in the epoch.
+    """
+    indices, labels, step = batch
+    augment_key, layers_key = jax.random.split(jax.random.fold_in(epoch_key, step))
+    x = net.scale(images[indices])
+    if config.augmentation:
+        x = augment(x, labels, augment_key, augmentation=config.augmentation)
+    return Examples(x, labels, indices >= 0), layers_key
 
 
 def train_step(
