@@ -24,6 +24,7 @@ Drawings
     segmentation        a number into its digits
 
 Networks
+    products            a mini-batch times a kernel
     fourier             convolution of small images by their transforms
     convolution         convolution and pooling, fast on every backend
     layers              (init, apply) of each kind of layer
