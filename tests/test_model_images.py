@@ -82,7 +82,9 @@ def test_a_convolution_equals_xlas_in_value_and_gradient(
 
 @pytest.mark.parametrize("most_windows", [2**20, 0], ids=["by windows", "by XLA"])
 @pytest.mark.parametrize("padding", ["valid", "same"])
-def test_so_does_a_gpus(most_windows: int, padding: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpus_convolution_equals_xlas_in_value_and_gradient(
+    most_windows: int, padding: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(convolution, "_MOST_WINDOW_NUMBERS", most_windows)
     assert_equal_to_xla(3, 1, padding, batch=18, channels=3, filters=4)
