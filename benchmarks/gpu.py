@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -73,31 +73,35 @@ def main() -> None:
         results = {"device": device()}
         for name, result, headings, rows in measurements(arguments, mnist):
             results[name] = result
-            print("", *table(headings, rows(result)), sep="\n", flush=True)
+            print("", *table(headings, rows), sep="\n", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 
 
-def measurements(
-    arguments: argparse.Namespace, mnist: Mnist
-) -> Iterator[tuple[str, Any, list[str], Callable[[Any], Iterator[list[str]]]]]:
-    """Each one's name and result, and the headings and rows of its table."""
+class Measurement(NamedTuple):
+    """What was measured, and the table that tells it."""
+
+    name: str
+    result: Any
+    headings: list[str]
+    rows: Iterator[list[str]]
+
+
+def measurements(arguments: argparse.Namespace, mnist: Mnist) -> Iterator[Measurement]:
     compilations = Compilations()
     fits = [one_fit(mnist, compilations) for _ in range(arguments.fits)]
-    yield "tutorial", fits, ["`tutorial`", "training, s", "tracing and compiling, s", "n"], fits_rows
+    yield Measurement("tutorial", fits, ["`tutorial`", "training, s", "tracing and compiling, s", "n"], fits_rows(fits))
     for name, aim in AIMS.items():
         seconds = [seconds_to(aim, seed, mnist, compilations) for seed in range(arguments.seeds)]
-        yield (
-            f"seconds to {name}",
-            seconds,
-            [f"{name} of the test set right: training, s", "runs that got there"],
-            aim_rows,
-        )
-    yield "steps", step_seconds(mnist.train, arguments.fits), ["step", "µs", "n"], steps_rows
+        headings = [f"{name} of the test set right: training, s", "runs that got there"]
+        yield Measurement(f"seconds to {name}", seconds, headings, aim_rows(seconds))
+    steps = step_seconds(mnist.train, arguments.fits)
+    yield Measurement("steps", steps, ["step", "µs", "n"], steps_rows(steps))
     counted = {preset: kernels(PRESETS[preset].spec, mnist.train) for preset in ("tutorial", "convnet")}
-    yield "kernels", counted, ["a step's kernels", "how many", "µs, each alone"], kernels_rows
+    headings = ["a step's kernels", "how many", "µs, each alone"]
+    yield Measurement("kernels", counted, headings, kernels_rows(counted))
     same = {preset: bits(preset, arguments.small) for preset in ("quick", "convnet")}
-    yield "bits", same, ["one epoch in two processes", "bits"], bits_rows
+    yield Measurement("bits", same, ["one epoch in two processes", "bits"], bits_rows(same))
 
 
 def parse_arguments() -> argparse.Namespace:

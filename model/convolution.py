@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from model import fourier
+from model.products import dot
 from model.spec_layers import Conv2D, LayerShape, Padding
 
 Around = tuple[tuple[int, int], tuple[int, int]]  # rows above and below, columns left and right
@@ -68,7 +69,7 @@ def _by_xla(x: Array, kernel: Array, around: Around) -> Array:
 def _by_windows(x: Array, kernel: Array, around: Around, strides: int) -> Array:
     """The same, as [B·H'·W', K·K·C] · [K·K·C, F]."""
     seen = _gather(jnp.pad(x, ((0, 0), *around, (0, 0))), len(kernel), strides)
-    product = _dot(seen.reshape(-1, seen.shape[-1]), kernel.reshape(-1, kernel.shape[-1]))
+    product = dot(seen.reshape(-1, seen.shape[-1]), kernel.reshape(-1, kernel.shape[-1]))
     return product.reshape(*seen.shape[:3], -1)
 
 
@@ -156,7 +157,7 @@ def _kernel_gradient(x: Array, dy: Array, shape: tuple[int, ...]) -> Array:
     def add(total: Array, piece: tuple[Array, Array]) -> tuple[Array, None]:
         seen = jnp.concatenate(windows(piece[0], side, 1, "valid"), axis=-1).reshape(-1, width)
         seen, turned = lax.optimization_barrier((seen, piece[1].reshape(-1, filters).T))
-        product = jnp.dot(turned, seen, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
+        product = dot(turned, seen, preferred_element_type=jnp.float32)
         return total + product, None
 
     total, _ = lax.scan(add, jnp.zeros((filters, width), jnp.float32), (_pieces(x), _pieces(dy)))
@@ -167,10 +168,6 @@ def _pieces(x: Array) -> Array:
     """[B, ...] -> [B / n, n, ...] with the largest n up to _PIECE that divides B."""
     count = next(n for n in range(min(_PIECE, len(x)), 0, -1) if len(x) % n == 0)
     return x.reshape(-1, count, *x.shape[1:])
-
-
-def _dot(a: Array, b: Array) -> Array:
-    return jnp.dot(a, b, precision=lax.Precision.HIGHEST)
 
 
 def max_pool(x: Array, side: int, stride: int, padding: Padding) -> Array:

@@ -66,7 +66,7 @@ def _framed(bands: Levels, distance: Levels) -> Levels | None:
     if np.count_nonzero(filled) < FRAMED * filled.size:  # as nearly every drawing, at a tenth of what the rest costs
         return None
     rows, columns = (np.flatnonzero(filled.any(axis=axis)) for axis in (1, 0))
-    if len(rows) == 0 or (len(rows), len(columns)) == distance.shape:
+    if (len(rows), len(columns)) == distance.shape:
         return None
     # Without its outermost pixels, which are partly the frame's.
     inside = slice(rows[0] + BLEND, rows[-1] + 1 - BLEND), slice(columns[0] + BLEND, columns[-1] + 1 - BLEND)

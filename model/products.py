@@ -6,6 +6,8 @@ its cores at work: there it is summed up in parts, which run side by side.
 Shapes: B images in a batch, N inputs, M units, P parts.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -14,11 +16,13 @@ _MOST_PARTS = 8
 _FEW_NUMBERS = 2**17  # of a product: as many tiles of 32 × 32 as a large GPU has multiprocessors
 _ALIGNED = 4  # numbers in 16 bytes, which cuBLAS reads at a time
 
+dot = partial(jnp.dot, precision=lax.Precision.HIGHEST)
+
 
 def matmul(x: Array, kernel: Array) -> Array:
     """x: [B, N]; kernel: [N, M]. Returns [B, M] in x's dtype."""
     if jax.default_backend() == "cpu":
-        return jnp.dot(x, kernel, precision=lax.Precision.HIGHEST)
+        return dot(x, kernel)
     return _in_parts(x, kernel)
 
 
@@ -38,7 +42,7 @@ def _backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     inputs, units = kernel.shape
     parts = _parts(len(dy), units, inputs)
     dx = _summed("bpm,npm->pbn", dy.reshape(len(dy), parts, -1), kernel.reshape(inputs, parts, -1))
-    return dx, jnp.dot(x.T, dy, precision=lax.Precision.HIGHEST)
+    return dx, dot(x.T, dy)
 
 
 _in_parts.defvjp(_forward, _backward)
