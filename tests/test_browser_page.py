@@ -546,9 +546,16 @@ def test_an_answer_about_the_runs_that_comes_late_hides_no_newer_run(page: Page)
 
 
 def test_a_press_on_a_run_outlasts_the_lists_refreshing(page: Page, service: Service) -> None:
+    run = service.train(**LONG_SPEC)
+    service.cancel_runs()
+    service.ended(run)
     page.clock.install()
     page.goto(f"{service.url}/?run={FIRST_RUN}")
-    other = page.locator(f".run-list button:not([data-run='{FIRST_RUN}'])").first
+    # What is shown late moves the list, and the press would end beside the run.
+    expect(page.locator("#run-name")).to_have_text(service.get(f"/train/{FIRST_RUN}")["name"])
+    expect(page.locator("#train-form [name=epochs]")).not_to_have_value("")
+    expect(page.locator("#models tbody tr").first).to_be_visible()
+    other = page.locator(f".run-list [data-run='{run}']")
     other.hover()
     page.mouse.down()
     for _ in range(2):  # the first of them has been shown when the second is asked for
