@@ -19,6 +19,7 @@ MNIST
 Drawings
     decoding            an image file's bytes as an upright picture
     paper               photographs and scans: light, lines, dust go
+    sheet               a sheet on a table, between bars, in a frame
     ink                 ink from what it is drawn on
     drawing             into MNIST's form
     segmentation        a number into its digits

@@ -14,7 +14,7 @@ from scipy import ndimage  # type: ignore[import-untyped]
 
 from model.decoding import BlankDrawingError, decode, gray_levels
 from model.ink import ink_of
-from model.paper import Levels
+from model.paper import Levels, otsu_threshold
 from model.spec_layers import DIGIT_CENTRE, DIGIT_SIDE, IMAGE_SIDE
 
 FULL_INK = 255
@@ -77,7 +77,7 @@ def _inked_rows(ink: Levels) -> int:
 
 def inked(ink: Levels) -> Levels:
     """The ink alone, [h, w] uint8: what is fainter than the pen's strokes is 0. Raises BlankDrawingError."""
-    faintest = _otsu_threshold(ink)
+    faintest = otsu_threshold(ink)
     if ink.max() < FAINTEST_INK:
         raise BlankDrawingError("nothing is drawn: draw a digit that stands out from its background")
     return ink * (ink >= faintest)
@@ -110,18 +110,6 @@ def form_of(digit: Levels) -> Levels:
     if max(digit.shape) < 3:
         raise BlankDrawingError("a dot is drawn: draw a digit")
     return _centred(_stretched(_scaled(_thickened(digit))))
-
-
-def _otsu_threshold(ink: Levels) -> int:
-    # Otsu, A Threshold Selection Method from Gray-Level Histograms (1979), eq. 18: the least level of ink.
-    counts = np.bincount(ink[ink > 0], minlength=256).astype(np.float64)
-    counts[0] = ink.size - counts.sum()
-    paper, shade = counts.cumsum(), (counts * _LEVELS).cumsum()
-    apart = (shade[-1] * paper - paper[-1] * shade) ** 2
-    return int((apart / np.maximum(paper * (paper[-1] - paper), 1)).argmax()) + 1
-
-
-_LEVELS = np.arange(256)
 
 
 def _thickened(digit: Levels) -> Levels:
@@ -181,4 +169,4 @@ def _centred(digit: Levels) -> Levels:
 
 
 def _middle(sums: NDArray[np.int64]) -> float:
-    return int(sums @ _LEVELS[: len(sums)]) / int(sums.sum())
+    return int(sums @ np.arange(len(sums))) / int(sums.sum())

@@ -9,15 +9,16 @@ from functools import reduce
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage  # type: ignore[import-untyped]
 
 from model.paper import Levels, border_of, ink_on_paper
+from model.sheet import Mask, sheets_in
 
 SIDE = 140  # px; averaged to it, specks and grain fade while strokes stay
 SMALLEST_PHOTOGRAPH = 56  # px
-FRAMED = 0.15  # of all pixels, at least, lie within a frame; strokes cover fewer
-BLEND = 2  # px
-FILLED = 0.85  # of a framed picture's pixels, at least, differ from the frame: of paper, all but the ink
-STRAIGHT = 0.99  # of its outermost pixels: strokes have round ends
+NESTED = 2  # a sheet on a table, in a screenshot with bars
+BLEND = 2  # px along a sheet's edge are partly what is around it
+CLEAR = 60  # levels of ink, at most, in as many pixels further in
 EVEN_SPREAD = 16  # levels that the border of a canvas may spread over; the grain of a photograph spreads more
 
 
@@ -45,39 +46,29 @@ def _coarse(image: Image.Image, side: int) -> Levels:
     return np.asarray(image.reduce(factor) if factor > 1 else image)
 
 
-def _distance_from_paper(levels: Levels) -> Levels:
+def _distance_from_paper(levels: Levels, *, nested: int = NESTED) -> Levels:
     height, width = levels.shape[:2]
     bands = levels.reshape(height, width, -1)
     borders = [_border(bands[..., band]) for band in range(bands.shape[2])]
     distance = _distance(bands, np.array([_middle(border) for border in borders], np.uint8))
     if min(height, width) < SMALLEST_PHOTOGRAPH:
         return distance
-    if (framed := _framed(bands, distance)) is not None:
-        return framed
-    return distance if max(map(_spread, borders)) <= EVEN_SPREAD else ink_on_paper(bands, distance)
+    is_even = max(map(_spread, borders)) <= EVEN_SPREAD
+    for sheet in sheets_in(distance, EVEN_SPREAD, is_even=is_even) if nested else ():
+        if (ink := _ink_on(sheet, bands, nested - 1)) is not None:
+            return ink
+    return distance if is_even else ink_on_paper(bands, distance)
 
 
-def _framed(bands: Levels, distance: Levels) -> Levels | None:
-    """Ink [h, w] in a picture that has a frame, or bars as a telephone's screenshot; None where nothing is framed.
-
-    What is framed fills a rectangle and has ink of its own: no digit does the one, and no stroke has the other.
-    """
-    filled = distance > EVEN_SPREAD
-    if np.count_nonzero(filled) < FRAMED * filled.size:  # as nearly every drawing, at a tenth of what the rest costs
-        return None
-    rows, columns = (np.flatnonzero(filled.any(axis=axis)) for axis in (1, 0))
-    if (len(rows), len(columns)) == distance.shape:
-        return None
-    # Without its outermost pixels, which are partly the frame's.
-    inside = slice(rows[0] + BLEND, rows[-1] + 1 - BLEND), slice(columns[0] + BLEND, columns[-1] + 1 - BLEND)
-    picture = bands[inside]
-    if min(picture.shape[:2]) < SMALLEST_PHOTOGRAPH or filled[inside].mean() < FILLED:
-        return None
-    if border_of(filled[inside]).mean() < STRAIGHT:
-        return None
-    ink = np.zeros_like(distance)
-    ink[inside] = _distance_from_paper(picture)
-    return ink if ink.max() > EVEN_SPREAD else None
+def _ink_on(sheet: Mask, bands: Levels, nested: int) -> Levels | None:
+    """Ink [h, w]; None where there is none, or some along the sheet's edge, which is a shadow's or a blot's then."""
+    around = ndimage.binary_dilation(~sheet, iterations=BLEND)
+    # What is around goes on as the sheet ends, so that nothing stands out there.
+    nearest = ndimage.distance_transform_edt(around, return_distances=False, return_indices=True)
+    ink = _distance_from_paper(bands[tuple(nearest)], nested=nested)
+    is_clear = ink[ndimage.binary_dilation(around, iterations=BLEND)].max() <= CLEAR
+    ink[around] = 0
+    return ink if is_clear and ink.max() > EVEN_SPREAD else None
 
 
 def _distance(bands: Levels, paper: Levels) -> Levels:

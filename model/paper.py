@@ -177,6 +177,21 @@ def _along_the_border(labels: NDArray[np.int32], amounts: NDArray[np.float64]) -
     return np.asarray(edge | (areas_inside == 0) | (in_margin & (amounts < max(largest_inside / 2, 5 * LEAST))))
 
 
+def otsu_threshold(levels: Levels) -> int:
+    """The least level of what is bright.
+
+    Otsu, A Threshold Selection Method from Gray-Level Histograms (1979), eq. 18.
+    """
+    counts = np.bincount(levels[levels > 0], minlength=256).astype(np.float64)
+    counts[0] = levels.size - counts.sum()
+    dark, shade = counts.cumsum(), (counts * _LEVELS).cumsum()
+    apart = (shade[-1] * dark - dark[-1] * shade) ** 2
+    return int((apart / np.maximum(dark * (dark[-1] - dark), 1)).argmax()) + 1
+
+
+_LEVELS = np.arange(256)
+
+
 def border_of(plane: NDArray[Any]) -> NDArray[Any]:
     """The outermost pixels of a plane [h, w], each once."""
     return np.concatenate([plane[0], plane[-1], plane[1:-1, 0], plane[1:-1, -1]])

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from model.decoding import BlankDrawingError
 from model.drawing import from_image, from_pixels
-from tests.drawings import LIGHTS, PENS, draw, encoded, likeness, photographed
+from tests.drawings import LIGHTS, PENS, PHOTOGRAPH, draw, encoded, likeness, photographed
 
 Pixels = NDArray[np.uint8]
 ALIKE = 0.93  # correlation; the forms of two different digits have less than 0.5
@@ -64,6 +64,22 @@ def test_bars_and_frames_are_no_ink(
         photograph = Image.open(BytesIO(photographed(draw(digit), light=light)))
         framed = ImageOps.expand(photograph, border, colour)
         assert likeness(from_image(encoded(framed, "jpeg")), clean[digit]) > ALIKE
+
+
+@pytest.mark.parametrize("table", ["black", "saddlebrown", "steelblue", "dimgray"])
+@pytest.mark.parametrize("angle", [-12, 4, 11])
+@pytest.mark.parametrize("cut", [0, 130], ids=["whole", "beyond the picture"])
+def test_a_sheet_that_lies_askew_on_a_table(table: str, angle: int, cut: int) -> None:
+    page = Image.open(BytesIO(photographed(draw(4)))).rotate(angle, expand=True)
+    beside = Image.new("L", PHOTOGRAPH[::-1]).rotate(angle, expand=True, fillcolor=255)
+    page.paste(table, mask=beside)
+    framed = np.asarray(ImageOps.expand(page, 60, table), np.float64)
+    wood = 1 + 0.15 * np.sin(np.arange(len(framed)) / 6)
+    wood = np.where(np.asarray(ImageOps.expand(beside, 60, 255)) == 255, wood[:, None], 1)
+    lit = framed * wood[..., None] * np.linspace(1, 0.7, framed.shape[1])[:, None]
+    photograph = Image.fromarray(lit.clip(0, 255).astype(np.uint8)[cut:, cut:])
+    upright = from_image(encoded(draw(4).rotate(angle, fillcolor=255)))
+    assert likeness(from_image(encoded(photograph, "jpeg")), upright) > ALIKE
 
 
 @pytest.mark.parametrize("hole", [None, (slice(90, 190), slice(110, 170))], ids=["1", "0"])
