@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 from fastapi import Depends, Path, Request
 
+from app.errors import InvalidInputError
 from app.jobs import Jobs
 from app.metrics import Metrics
 from app.predictor import Predictor
@@ -50,3 +51,11 @@ async def _existing_run(run: RunId, jobs: JobsDep) -> Run:
 
 
 ExistingRun = Annotated[Run, Depends(_existing_run)]
+
+
+async def only_known_parameters(request: Request) -> None:
+    """Raises InvalidInputError: where a misspelt `dry_run` were passed over, it would start a training."""
+    if request.scope["query_string"]:
+        known = [field.alias for field in request.scope["route"].dependant.query_params]
+        for name in request.query_params.keys() - set(known):
+            raise InvalidInputError(f"no such parameter; expected {', '.join(known) or 'none'}", "query", name[:100])

@@ -23,7 +23,7 @@ from typing import Any
 
 import jax
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -31,7 +31,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import logs, problems, users
 from app.database import UNAVAILABLE, Database, persisting
 from app.deadlines import BodyDeadline
-from app.dependencies import State
+from app.dependencies import State, only_known_parameters
+from app.errors import describe
 from app.heads import BoundedHeads
 from app.jobs import Jobs
 from app.lifeline import end_with_parent
@@ -107,7 +108,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings, app.state.metrics = settings, Metrics()
     problems.install(app)
     # The first is found soonest; aliases before models, whose /models/{model} takes any name.
-    for routes in (predict, inference, train, evaluate, aliases, models, health, metrics):
+    for routes in (predict, train, evaluate, aliases, models):
+        app.include_router(routes.router, dependencies=[Depends(only_known_parameters)], responses=describe(422))
+    for routes in (inference, health, metrics):  # of those who ask these, some add parameters of their own
         app.include_router(routes.router)
     app.mount("/static", FreshStaticFiles(directory=STATIC))
     app.add_api_route("/", _page, include_in_schema=False)

@@ -232,6 +232,25 @@ def test_a_refusal_says_what_would_be_right(
     ).startswith(says)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "says"),
+    [
+        ("POST", "/train?dryrun=true", "expected dry_run, priority"),
+        ("POST", "/predict?segments=true", "expected model, include, segment"),
+        ("GET", "/models/default?name=", "expected none"),
+    ],
+)
+def test_a_parameter_that_is_misspelt_is_refused(rest: TestClient, method: str, path: str, says: str) -> None:
+    name = path.partition("?")[2].partition("=")[0]
+    assert says in problem(rest.request(method, path, json={}), 422, "query", name)
+    assert rest.get("/train").json()["runs"] == []
+
+
+def test_a_monitor_may_add_parameters_of_its_own(rest: TestClient) -> None:
+    for path in ("/healthz", "/readyz", "/metrics", "/v2/health/ready"):
+        assert rest.get(f"{path}?from=monitor").status_code == 200
+
+
 @pytest.mark.parametrize("spec", [{"class_weight": [1] * 9 + [-1]}, {"network": [{"type": "flatten", "units": 10}]}])
 def test_an_array_is_not_called_short_where_its_items_are_wrong(rest: TestClient, spec: dict[str, Any]) -> None:
     (error,) = rest.post("/train", json=spec).json()["errors"]
