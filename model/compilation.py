@@ -1,6 +1,7 @@
 """How JAX compiles: code that gives the same bits each time, kept on disk so that it is compiled once a machine."""
 
 import os
+import warnings
 from pathlib import Path
 
 import jax
@@ -25,6 +26,8 @@ def configure_jax(cache_dir: Path) -> None:
     ours = [f"{flag}={value}" for flag, value in _GPU_FLAGS.items() if flag not in given]
     os.environ["XLA_FLAGS"] = " ".join([*ours, given]).strip()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    # Where the folder cannot be used, as on a disk that is full or only to be read, it is compiled each time.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     jax.config.update("jax_compilation_cache_dir", str(cache_dir / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -2,9 +2,11 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
@@ -111,14 +113,23 @@ def _verify(name: str, body: bytes) -> None:
 
 
 def _fill_cache(folder: Path, names: Sequence[str], sources: Sequence[Source]) -> dict[str, bytes]:
-    files = _fetch(folder, names, sources)
-    try:
+    with _writing(folder):  # before it is fetched in vain
         folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    files = _fetch(folder, names, sources)
+    with _writing(folder):
         for name, body in files.items():
             write_atomically(folder / name, body)
+    return files
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DataUnavailableError(f"MNIST's cache folder {folder} cannot be written: {error}") from error
-    return files
 
 
 def _fetch(folder: Path, names: Sequence[str], sources: Sequence[Source]) -> dict[str, bytes]:

@@ -79,16 +79,22 @@ assert not list(folder.iterdir())
 jax.clear_caches()
 assert jax.jit(lambda x: x + 2)(1.0) == 3
 assert (written := list(folder.glob("*-cache")))
-for path in written:
-    path.write_bytes(path.read_bytes()[:-9])
-jax.clear_caches()
-with warnings.catch_warnings(record=True) as said:
+
+def compile_again():
+    for path in written:
+        path.write_bytes(path.read_bytes()[:-9])
+    jax.clear_caches()
     assert jax.jit(lambda x: x + 2)(1.0) == 3
+
+compile_again()
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    compile_again()
 assert "Error reading persistent compilation cache" in str(said[0].message)
 """
 
 
-def test_code_that_was_deleted_or_torn_is_compiled_again(tmp_path: Path) -> None:
+def test_code_that_was_deleted_or_torn_is_compiled_again_without_a_word(tmp_path: Path) -> None:
     said = subprocess.run(
         [sys.executable, "-c", VANISHING, str(tmp_path)],
         cwd=ROOT,
@@ -97,4 +103,4 @@ def test_code_that_was_deleted_or_torn_is_compiled_again(tmp_path: Path) -> None
         timeout=200,
         check=False,
     )
-    assert said.returncode == 0, said.stderr
+    assert (said.returncode, said.stderr) == (0, "")

@@ -208,14 +208,14 @@ def test_the_error_names_every_source_and_why_it_failed(serve: Callable[[Answer]
     assert lines[2].startswith(f"  {missing}: HTTPStatusError: Client error '404 Not Found'")
     assert lines[3] == "  an incomplete folder: KeyError: 'train-images-idx3-ubyte'"
     assert str(tmp_path / "mnist") in lines[4]
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "mnist").iterdir()) == []
 
 
-def test_a_cache_directory_that_cannot_be_written_is_named(idx_files: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_cache_directory_that_cannot_be_written_is_named_before_anything_is_fetched(tmp_path: Path) -> None:
     occupied = tmp_path / "a file"
     occupied.touch()
     with pytest.raises(DataUnavailableError, match="a file/mnist cannot be written"):
-        load_mnist(occupied, [Source("memory", lambda names: idx_files)])
+        load_mnist(occupied, [Source("never asked", lambda names: pytest.fail("asked"))])
 
 
 def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(
