@@ -145,7 +145,7 @@ export const changeModel = (id, change) => request(`models/${encodeURIComponent(
 
 /** @param {Blob} file  safetensors @param {string} name @returns {Promise<Model>} */
 export const uploadModel = (file, name) =>
-  request(`models?${new URLSearchParams({ name })}`, {
+  request(`models?${new URLSearchParams(name && { name })}`, {
     method: "POST",
     headers: { "Content-Type": "application/octet-stream" },
     body: file,

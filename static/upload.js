@@ -25,7 +25,7 @@ export class Upload {
     this.button.disabled = true;
     say(this.message, "Uploading, then scoring it on the test images …", "plain");
     try {
-      const model = await uploadModel(file, this.name.value.trim() || nameOf(file).slice(0, this.name.maxLength));
+      const model = await uploadModel(file, this.name.value.trim());
       this.form.reset();
       say(this.message, `“${model.name}” is here: ${format.percent(model.scores.accuracy)} on the test images.`, "good");
       this.onModel(model);
@@ -37,6 +37,3 @@ export class Upload {
     if (document.activeElement === document.body) this.button.focus({ preventScroll: true }); // what is disabled loses it
   }
 }
-
-/** @param {File} file */
-const nameOf = ({ name }) => name.replace(/\.[^.]*$/, "") || name;

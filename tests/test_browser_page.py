@@ -1005,14 +1005,13 @@ def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page
     content[-4] ^= 1  # the least bit of a number: another model, and as good
     expect(page.locator("#upload > summary")).to_be_visible()
     page.locator("#upload > summary").press("Enter")
-    file = {"name": "from elsewhere.safetensors", "mimeType": "application/octet-stream", "buffer": bytes(content)}
+    file = {"name": "3f9a1c0b7d2e.safetensors", "mimeType": "application/octet-stream", "buffer": bytes(content)}
     page.locator("#upload [type=file]").set_input_files([file])  # type: ignore[list-item]
     page.locator("#upload [type=submit]").press("Enter")
-    here = "“from elsewhere” is here"  # and scored, by a process of its own
+    here = f"“{service.get('/models/default')['spec']['name']}” is here"  # and scored, by a process of its own
     expect(page.locator("#upload .message")).to_contain_text(here, timeout=PATIENCE_SECONDS * SECONDS)
     expect(page.locator("#upload [type=submit]")).to_be_focused()
-    row = page.locator("#models tr[data-model]", has_text="from elsewhere")
-    expect(row).to_contain_text("uploaded")
+    row = page.locator("#models tr[data-model]", has_text="uploaded")
     model = row.get_attribute("data-model")
     assert model is not None
 
@@ -1020,6 +1019,7 @@ def test_an_uploaded_model_is_compared_tried_beside_the_default_and_deleted(page
     held: list[Route] = []
     page.route(f"**/models/{model}", lambda route: held.append(route))
     row.get_by_role("button", name="Edit").press("Enter")
+    editor.locator("[name=name]").fill("from elsewhere")
     editor.locator("[name=description]").fill("as good")
     with page.expect_request(f"**/models/{model}"):
         for _ in range(2):
