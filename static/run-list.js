@@ -4,6 +4,7 @@ import { problemOf, runs } from "./api.js";
 import { arrange, element, find } from "./dom.js";
 import * as format from "./format.js";
 import { Latest } from "./latest.js";
+import { hasLearned } from "./model-choice.js";
 import { Pager } from "./pager.js";
 import { Poll } from "./poll.js";
 import { isActive } from "./run-record.js";
@@ -92,7 +93,7 @@ export class RunList {
     find(row, "button", HTMLButtonElement).setAttribute("aria-current", String(run.id === this.options.watched()));
     find(row, ".run-title", HTMLElement).textContent = run.name;
     const model = this.options.modelOf(run);
-    state.dataset.state = run.state;
+    state.dataset.state = model && !hasLearned(model) ? "unlearned" : run.state;
     state.textContent = model ? `${format.percent(model.scores.accuracy)} right` : run.state;
     find(row, ".run-about", HTMLElement).textContent = `${format.spec(run.spec)}${format.hard(" ·")} ${format.hard(when(run))}`;
   }

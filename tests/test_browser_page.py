@@ -635,6 +635,18 @@ def test_the_candidate_is_named_however_many_models_are_newer(page: Page, servic
     expect(page.locator("[data-model='older']")).to_be_visible()
 
 
+def test_a_run_that_has_learned_nothing_has_no_tick(page: Page, service: Service) -> None:
+    run = service.get(f"/train/{FIRST_RUN}")
+    model = service.get(f"/models/{run['model']}")
+    model["scores"]["accuracy"] = 0.0892
+    page.route("**/train?limit=*", lambda route: route.fulfill(json={"runs": [run], "next_offset": None}))
+    page.route("**/models?*", lambda route: route.fulfill(json={"models": [model], "next_offset": None}))
+    page.reload()
+    state = page.locator(".run-list .state")
+    expect(state).to_have_text("8.92\u202f% right")
+    assert state.evaluate("state => getComputedStyle(state, '::before').content") == '"!"'
+
+
 def test_a_runs_model_is_drawn_with_until_it_is_deleted(page: Page, service: Service, refusals: set[int]) -> None:
     refusals.add(404)
     page.emulate_media(reduced_motion="reduce")  # a sample is written at once, and asked about once
