@@ -121,12 +121,12 @@ function sized(name, value) {
 /** @param {string} identifier */
 export const words = (identifier) => identifier.replaceAll("_", " ");
 
-/** What one sees of a spec at a glance; it breaks within a schedule's name and before the loss only. @param {TrainSpec} spec */
+/** What one sees of a spec at a glance; it breaks between its parts only. @param {TrainSpec} spec */
 export function spec({ loss, optimizer, batch_size, epochs }) {
-  const rate = learningRate(optimizer.learning_rate);
-  const length = `${count(epochs)} ${epochs === 1 ? "epoch" : "epochs"}`;
-  const other = lossName(loss) === "categorical_crossentropy" ? "" : `${hard(" ·")} ${hard(words(lossName(loss)))}`;
-  return `${hard(`${optimizer.type} `)}${rate}${hard(` · batch ${count(batch_size)} · ${length}`)}${other}`;
+  const method = `${optimizer.type} ${learningRate(optimizer.learning_rate)}`;
+  const length = `batch ${count(batch_size)} · ${count(epochs)} ${epochs === 1 ? "epoch" : "epochs"}`;
+  const other = lossName(loss) === "categorical_crossentropy" ? [] : [words(lossName(loss))];
+  return [method, length, ...other].map(hard).join(`${hard(" ·")} `);
 }
 
 /** @param {TrainSpec["loss"]} loss */
