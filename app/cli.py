@@ -160,6 +160,8 @@ def _train_here(spec: "TrainSpec", output: Path, checkpoint: Path | None, checkp
         train_here(spec, output, checkpoint, every_seconds, settings)
     except (CheckpointError, DataUnavailableError, DivergedError, NotEnoughMemoryError, OSError) as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        os._exit(cli_remote.INTERRUPTED)  # else the interpreter waits for XLA to end its compilation, and crashes then
 
 
 def _check_files(output: Path | None, checkpoint: Path | None) -> None:

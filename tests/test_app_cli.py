@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from app.settings import Settings
 from model.checkpoint import from_bytes
 from tests.drawings import draw, encoded
 from tests.not_digits import scribbles
-from tests.processes import LONG_SPEC, ROOT, SMALL_SPEC, Service, serving
+from tests.processes import LONG_SPEC, ROOT, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for
 
 SEVEN = ROOT / "static" / "seven.png"
 
@@ -366,6 +367,19 @@ def test_train_without_a_service_writes_a_file(tmp_path: Path) -> None:
     assert re.fullmatch(rf"{output}: \d\d\.\d\d% of MNIST's 10,000 test images named right\n", result.stdout)
     spec, _ = from_bytes(output.read_bytes())
     assert spec.name == "[/b]"
+
+
+def test_ctrl_c_ends_a_training_at_once_while_xla_compiles(tmp_path: Path) -> None:
+    (tmp_path / "mnist").symlink_to(Settings().cache_dir / "mnist")
+    output = tmp_path / "model.safetensors"
+    training = start("train", "--preset", "tiny", "--output", str(output), INKLING_CACHE_DIR=str(tmp_path))
+    wait_for(lambda: any(tmp_path.glob("compiled/*-cache")))
+    time.sleep(2.0)  # what is compiled next, the training itself, takes several times as long
+    training.send_signal(signal.SIGINT)
+    _, complained = training.communicate(timeout=SOON_SECONDS)
+    assert training.returncode == 130  # not that of a crash
+    assert "Traceback" not in complained
+    assert not output.exists()
 
 
 def test_a_training_that_diverges_at_once_writes_no_file_and_says_so(tmp_path: Path) -> None:
