@@ -18,7 +18,7 @@ MAX_BATCH_SIZE = 10_000
 MAX_EPOCHS = 1_000
 LABEL = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"  # printable, on one line, not only spaces
 
-ClassWeight = Annotated[float, Field(ge=0.0, le=1_000.0)]
+ClassWeight = Annotated[float, Field(strict=True, ge=0.0, le=1_000.0)]
 LossName = Literal[
     "categorical_crossentropy", "mean_squared_error", "mean_absolute_error", "hinge", "kl_divergence", "poisson"
 ]

@@ -10,9 +10,24 @@ LARGEST_MOMENTUM = 0.999999  # of a running mean: float32 has the nearest to 1 a
 
 
 class Spec(BaseModel):
-    """A frozen part of a spec: hashable, no unknown fields, no NaN or infinity."""
+    """A frozen part of a spec: hashable, no unknown fields, no NaN or infinity, no text or truth value for a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_json_types(cls, value: Any) -> Any:
+        """Pydantic would take "3" and true for numbers, and "no" and 0 for false, which JSON Schema does not.
+
+        Its strict mode would refuse 3.0 for a whole number, which JSON Schema does not, and an array for a tuple.
+        """
+        if not isinstance(value, dict):
+            return value
+        fields = cls.model_fields
+        return {
+            name: _NEITHER if name in fields and _is_of_another_type(given, fields[name].annotation) else given
+            for name, given in value.items()
+        }
 
     @model_validator(mode="wrap")
     @classmethod
@@ -27,6 +42,15 @@ class Spec(BaseModel):
             names = f"there is no such field here; there are {', '.join(cls.model_fields)}"
             told = [_line(line, names if _is_unknown_here(line) else line["msg"]) for line in lines]
             raise ValidationError.from_exception_data(error.title, told) from None
+
+
+_NEITHER = object()  # no number and no truth value, which pydantic then says
+
+
+def _is_of_another_type(given: Any, annotation: Any) -> bool:
+    if annotation in (int, float, int | None, float | None):
+        return isinstance(given, bool | str)
+    return annotation in (bool, bool | None) and isinstance(given, int | float | str) and not isinstance(given, bool)
 
 
 def _is_unknown_here(line: ErrorDetails) -> bool:

@@ -12,7 +12,7 @@ from model.spec_base import LARGEST_MOMENTUM, Spec
 MAX_RATE = 10.0
 MAX_STEPS = 60_000_000  # every training image a mini-batch of its own, for as many epochs as a run may have
 
-Rate = Annotated[float, Field(gt=0.0, le=MAX_RATE)]
+Rate = Annotated[float, Field(strict=True, gt=0.0, le=MAX_RATE)]
 Decay = Annotated[float, Field(ge=0.0, le=LARGEST_MOMENTUM)]
 WarmupSteps = Annotated[
     int,

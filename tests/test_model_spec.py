@@ -1,5 +1,6 @@
 """A spec accepts what can be trained and refuses the rest by field, layer and reason."""
 
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
@@ -11,6 +12,7 @@ from model.data import examples_left
 from model.network import parameter_count
 from model.presets import PRESETS, TrainRequest
 from model.spec import CategoricalCrossentropy, TrainSpec
+from model.spec_base import Spec
 from model.spec_layers import layer_shapes
 from model.spec_optimizers import Optimizer, OptimizerName, Sgd
 
@@ -99,6 +101,7 @@ def test_what_is_served_holds_out_enough_to_fit_a_temperature_and_to_be_judged_b
         ("augmentation", {"noise": 0.1, "probability": 0}, "greater than 0"),
         ("augmentation", {"variants": 1.1}, "less than or equal to 1"),
         ("class_weight", [1] * 9, "at least 10 items"),
+        ("class_weight", [*[1] * 9, "1"], "valid number"),
         ("class_weight", [0] * 10, "at least one weight above 0"),
         ("class_weight", [-1] * 10, "greater than or equal to 0"),
         ("early_stopping", {"monitor": "loss", "patience": -1}, "greater than or equal to 0"),
@@ -114,6 +117,29 @@ def test_a_value_out_of_bounds_is_refused_by_its_field(field: str, value: Any, s
     loc, message = refusal(**{field: value})
     assert loc[0] == field
     assert says in message
+
+
+def kinds_of(kind: type[Spec]) -> Iterator[type[Spec]]:
+    for narrower in kind.__subclasses__():
+        yield narrower
+        yield from kinds_of(narrower)
+
+
+# 3.0 is a whole number in JSON Schema, and whoever has floats alone sends one.
+@pytest.mark.parametrize(
+    ("given", "others"), [(1, ["boolean"]), ("1", ["integer", "number", "boolean"]), (True, ["integer", "number"])]
+)
+def test_no_number_is_given_as_text_and_no_truth_value_as_a_number(given: Any, others: list[str]) -> None:
+    taken = set()
+    for kind in kinds_of(Spec):
+        for field, schema in kind.model_json_schema()["properties"].items():
+            if any(choice.get("type") in others for choice in schema.get("anyOf", [schema])):
+                with pytest.raises(ValidationError) as caught:
+                    kind.model_validate({field: given})
+                if not any(error["loc"][:1] == (field,) for error in caught.value.errors()):
+                    taken.add((kind.__name__, field))
+    assert not taken
+    assert TrainSpec(epochs=3.0).epochs == 3  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
