@@ -169,31 +169,35 @@ class Inkling:
 
     @overload
     def predict(
-        self, drawing: Drawing, *, model: str | ModelInfo | None = None, include: Sequence[str] = ()
+        self, drawing: Drawing, *, model: str | ModelInfo | None = None, include: str | Sequence[str] = ()
     ) -> Prediction: ...
 
     @overload
     def predict(
-        self, drawing: list[D] | tuple[D, ...], *, model: str | ModelInfo | None = None, include: Sequence[str] = ()
+        self,
+        drawing: list[D] | tuple[D, ...],
+        *,
+        model: str | ModelInfo | None = None,
+        include: str | Sequence[str] = (),
     ) -> list[Prediction]: ...
 
     def predict(
-        self, drawing: Any, *, model: str | ModelInfo | None = None, include: Sequence[str] = ()
+        self, drawing: Any, *, model: str | ModelInfo | None = None, include: str | Sequence[str] = ()
     ) -> Prediction | list[Prediction]:
         """Which digit a drawing shows, or each of a list of them, by the default model or another.
 
         include: extra fields of the answer, such as "seen". Raises OSError for a file that cannot be read.
         """
-        params = _given(include=list(include), model=None if model is None else _id(model))
+        params = _given(include=_listed(include), model=None if model is None else _id(model))
         if isinstance(drawing, list | tuple):
             return self._predict_many(drawing, params) if drawing else []
         return self._service.read(Prediction, "POST", "/predict", params=params, **_body(_content(drawing)))
 
     def read_number(
-        self, drawing: Drawing, *, model: str | ModelInfo | None = None, include: Sequence[str] = ()
+        self, drawing: Drawing, *, model: str | ModelInfo | None = None, include: str | Sequence[str] = ()
     ) -> NumberPrediction:
         """The digits of a number that is drawn in one picture, from left to right. Otherwise as `predict`."""
-        params = _given(segment=True, include=list(include), model=None if model is None else _id(model))
+        params = _given(segment=True, include=_listed(include), model=None if model is None else _id(model))
         return self._service.read(NumberPrediction, "POST", "/predict", params=params, **_body(_content(drawing)))
 
     def _predict_many(self, drawings: Sequence[Drawing], params: dict[str, Any]) -> list[Prediction]:
@@ -276,6 +280,10 @@ def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _listed(include: str | Sequence[str]) -> list[str]:
+    return [include] if isinstance(include, str) else [*include]
+
+
 def _event(message: Message) -> Event:
     try:
         return _EVENTS[message.event].model_validate_json(message.data, extra="ignore")
@@ -305,7 +313,9 @@ def _model_path(model: str | ModelInfo) -> str:
 
 
 def _quoted(named: str | RunSummary | ModelInfo) -> str:
-    return quote(_id(named), safe="")
+    if not (name := _id(named)):
+        raise ClientError("the name of a run, model or alias is empty")
+    return quote(name, safe="")
 
 
 def _id(named: str | RunSummary | ModelInfo) -> str:

@@ -85,9 +85,9 @@ class Connection:
     def request(
         self, method: str, path: str, *, json: Any = None, headers: Mapping[bytes, bytes] | None = None, **request: Any
     ) -> httpx.Response:
-        """json: what becomes the body, pydantic's objects included."""
+        """json: what becomes the body, pydantic's objects and NumPy's numbers included."""
         if json is not None:
-            request["content"] = to_json(json)
+            request["content"] = to_json(json, fallback=lambda value: value.tolist())
             headers = {**(headers or {}), b"Content-Type": b"application/json"}
         try:
             answer = self._http.request(method, path, headers=headers, **request)

@@ -115,6 +115,7 @@ def test_a_model_and_extra_fields_are_asked_for(inkling: Inkling, model: str) ->
     why = inkling.predict(SEVEN, include=("saliency", "activations"))
     assert why.saliency is not None and len(why.saliency) == 28
     assert why.activations is not None and why.activations[-1].size == 10
+    assert inkling.predict(SEVEN, include="seen").seen == answer.seen
 
 
 def test_a_number_is_read_digit_by_digit(inkling: Inkling) -> None:
@@ -138,6 +139,14 @@ def test_what_is_wrong_with_a_request_is_named(inkling: Inkling) -> None:
     assert unread.value.errors[0].loc == ["body", "images", 1]
     with pytest.raises(FileNotFoundError):
         inkling.predict("no file.png")
+    for ask in (inkling.run, inkling.model, inkling.delete_alias, lambda name: next(inkling.watch(name))):
+        with pytest.raises(ClientError, match=r"^the name of a run, model or alias is empty$"):
+            ask("")
+
+
+def test_a_spec_may_hold_numpys_numbers(inkling: Inkling) -> None:
+    spec = inkling.dry_run(epochs=np.int64(3), optimizer={"type": "adam", "learning_rate": np.float32(0.5)}).spec
+    assert (spec.epochs, spec.optimizer.learning_rate) == (3, 0.5)
 
 
 def test_models_are_compared_reported_pinned_downloaded_and_deleted(inkling: Inkling, tmp_path: Path) -> None:
