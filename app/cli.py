@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from app import cli_remote
-from app.cli_base import fail, read_settings
+from app.cli_base import fail, read_settings, warn_of_misspelled_settings
 from app.devices import gpus, places
 from app.settings import Settings
 from app.supervisor import Program, supervise
@@ -42,6 +42,7 @@ def serve() -> None:
     """Run the whole service: the API with its page, and a worker for each GPU."""
     settings = read_settings()
     count = _worker_count(settings)
+    warn_of_misspelled_settings()
     with _data_dir(settings):
         listening = _listen(settings)
         workers = [
@@ -55,6 +56,7 @@ def serve() -> None:
 def api() -> None:
     """Run the API with its page alone; workers elsewhere train what it queues in the same database."""
     settings = read_settings()
+    warn_of_misspelled_settings()
     with _data_dir(settings):
         listening = _listen(settings)  # open for as long as a process may be started on it
         supervise([_api(listening)])
@@ -66,7 +68,9 @@ def worker() -> None:
     from app.slots import NoPlaceError
     from app.worker import main as work
 
-    with _data_dir(read_settings("worker")):
+    settings = read_settings("worker")
+    warn_of_misspelled_settings()
+    with _data_dir(settings):
         try:
             work()
         except NoPlaceError as error:

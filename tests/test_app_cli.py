@@ -103,6 +103,14 @@ def test_an_empty_setting_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) ->
     assert (settings.api_keys, settings.priority_users, settings.port) == ({}, [], 8000)
 
 
+@pytest.mark.parametrize("command", ["serve", "api", "worker"])
+def test_a_misspelled_setting_is_told_of(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()  # so that it ends
+    result = inkling(command, INKLING_API_KEY="5ecret", INKLING_DATA_DIR=str(tmp_path / "file"))
+    assert "WARNING INKLING_API_KEY is no setting, and is ignored; is INKLING_API_KEYS meant?\n" in result.stderr
+    assert "INKLING_DATA_DIR is" not in result.stderr
+
+
 def test_more_workers_than_the_gpus_are_enough_for_are_refused(tmp_path: Path) -> None:
     driver = tmp_path / "nvidia-smi"
     driver.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-8932f937)'\n")
