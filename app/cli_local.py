@@ -38,9 +38,9 @@ def train(spec: TrainSpec, output: Path, checkpoint: Path | None, every_seconds:
     reports = fit(spec, mnist.train, saved=saved, checkpoint_seconds=every_seconds if checkpoint else math.inf)
     try:
         result = _show(reports, spec.name, checkpoint)
-        data, evaluation = finished(result.parameters, spec, mnist, last_good=result.last_good)
+        data, evaluation = finished(result.parameters, spec, mnist, settings.cache_dir, last_good=result.last_good)
     except DivergedError as error:
-        if kept := salvaged(error, spec, mnist):
+        if kept := salvaged(error, spec, mnist, settings.cache_dir):
             _write(output, kept.data)
             raise DivergedError(f"{error}; {output} has the parameters from before that") from None
         raise DivergedError(f"{error}; there is nothing to keep") from None

@@ -25,7 +25,7 @@ class Settings(BaseSettings):
         "",
         description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE; empty: inkling.db in the data folder",
     )
-    cache_dir: Path = Field(Path("~/.cache/inkling"), description="Folder of MNIST and compiled code; may be deleted")
+    cache_dir: Path = Field(Path("~/.cache/inkling"), description="Folder of what is computed once; may be deleted")
     max_queued_runs: int = Field(1_000, ge=1, le=100_000, description="Runs that may wait; one more is answered 503")
     max_queued_runs_per_user: int = Field(
         100, ge=1, le=100_000, description="Of these, one user's; one more is answered 429"

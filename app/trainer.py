@@ -110,11 +110,12 @@ class Attempt:
             if result is None:
                 return None
             self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
-            trained = finished(result.parameters, self._spec, mnist, last_good=result.last_good)
+            cache_dir = self._settings.cache_dir
+            trained = finished(result.parameters, self._spec, mnist, cache_dir, last_good=result.last_good)
             model = self._publish(trained, result.validation)
             return RunEnd(state=RunState.SUCCEEDED, model=model)
         except DivergedError as error:
-            kept = salvaged(error, self._spec, mnist)
+            kept = salvaged(error, self._spec, mnist, self._settings.cache_dir)
             model = self._publish(kept, None, diverged=True) if kept else None
             return RunEnd(state=RunState.FAILED, error=str(error), model=model)
         except (DataUnavailableError, NotEnoughMemoryError) as error:

@@ -55,6 +55,7 @@ Training
     train               fit(), and when to make a checkpoint
 
 Publishing
+    kept                arrays that follow from the images alone, on disk
     confidence          fits what inference needs beside the parameters
     finish              from trained parameters to what is published
 """

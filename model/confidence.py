@@ -5,6 +5,8 @@ Shapes: N images, C = 10 digits, K principal components, G Gaussians.
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from model.augment import augment
 from model.data import Dataset, split
 from model.evaluate import BATCH_SIZE, finite_logits
 from model.inference import LEAST_PROBABILITY, Confidence, DigitScale, Gaussians, digit_scores, signs
+from model.kept import kept
 from model.spec import TrainSpec
 from model.spec_augmentation import Augmentation
 from model.spec_layers import CLASSES, DIGIT_CENTRE, DIGIT_SIDE, IMAGE_SIDE
@@ -35,21 +38,34 @@ VARIATION = Augmentation(shift=1.0, rotation=12.0, scale=0.08, shear=12.0, elast
 Pictures = NDArray[np.float32]  # [N, 28, 28] in 0..1
 
 
-def fit_confidence(parameters: net.NetworkParameters, spec: TrainSpec, dataset: Dataset) -> Confidence:
+def fit_confidence(
+    parameters: net.NetworkParameters, spec: TrainSpec, dataset: Dataset, cache_dir: Path | None = None
+) -> Confidence:
     """The same parameters, data and device give the same numbers.
 
     dataset: all training images, of which the spec's validation split was held out. The temperature is fitted on what
     was held out; where that is less than ENOUGH_HELD_OUT, it is 1: on images that it knows, a network is always sure.
+    cache_dir: keeps what follows from the images alone, nearly all of the work, for the next training.
     Raises DivergedError for outputs that are not finite.
     """
     examples, held_out = split(dataset, spec.validation_split)
     unseen = held_out if held_out and len(held_out) >= ENOUGH_HELD_OUT else None
     temperature = _temperature(parameters, spec, unseen) if unseen else 1.0
     known = _last(examples)
+    scaled_on = _last(unseen) if unseen else known
+    inputs = (known.images, known.labels, scaled_on.images, scaled_on.labels)
+    arrays = kept(cache_dir and cache_dir / "confidence", partial(_of_images, known, scaled_on), *inputs)
+    varied = arrays.pop("varied")
+    gaussians = Gaussians(**arrays)
+    return Confidence(temperature, gaussians, _scale(parameters, spec, varied, temperature, gaussians))
+
+
+def _of_images(known: Dataset, scaled_on: Dataset) -> dict[str, NDArray[Any]]:
+    """The Gaussians of the one, and the other as it is when people draw it, [N, 28, 28] uint8."""
     varied = _varied(known)
     gaussians = _gaussians(known, varied)
-    scale = _scale(parameters, spec, _varied(_last(unseen)) if unseen else varied, temperature, gaussians)
-    return Confidence(temperature, gaussians, scale)
+    seen = varied if scaled_on is known else _varied(scaled_on)
+    return {**gaussians._asdict(), "varied": np.rint(seen * 255).astype(np.uint8)}
 
 
 def _last(dataset: Dataset) -> Dataset:
@@ -155,10 +171,13 @@ def _rows(pictures: Array, *, digits: int) -> Array:
 
 
 def _scale(
-    parameters: net.NetworkParameters, spec: TrainSpec, varied: Pictures, temperature: float, gaussians: Gaussians
+    parameters: net.NetworkParameters,
+    spec: TrainSpec,
+    images: NDArray[np.uint8],
+    temperature: float,
+    gaussians: Gaussians,
 ) -> DigitScale:
     """From varied digits: what the network is shown in training makes it surer than what people draw."""
-    images = np.rint(varied * 255).astype(np.uint8)
     logits = finite_logits(parameters, images, spec)
     # Jitted: an operation by itself is a program too, and each is lowered and looked up on disk.
     found = jax.jit(signs)(logits, jnp.asarray(images), temperature, gaussians)

@@ -1,5 +1,6 @@
 """From trained parameters to what is published: calibrated, evaluated, as bytes."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 from model import network as net
@@ -22,17 +23,18 @@ def finished(
     parameters: net.NetworkParameters,
     spec: TrainSpec,
     mnist: Mnist,
+    cache_dir: Path | None = None,
     *,
     last_good: net.NetworkParameters | None = None,
 ) -> Finished:
-    """The same parameters and spec give the same bytes on the same `hardware`.
+    """The same parameters and spec give the same bytes on the same `hardware`, whatever cache_dir has already.
 
     Raises DivergedError, with last_good, for outputs that are not finite, and NotEnoughMemoryError. Without held-out
     images, this is the first place where the last step's outputs are looked at.
     """
     try:
         with advised_on_memory(spec):
-            confidence = fit_confidence(parameters, spec, mnist.train)
+            confidence = fit_confidence(parameters, spec, mnist.train, cache_dir)
             evaluation = evaluate(parameters, mnist.test, spec, confidence)
             scores = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
             return Finished(to_bytes(parameters, spec, confidence, scores), evaluation)
@@ -40,11 +42,11 @@ def finished(
         raise DivergedError(f"after the last step, {error}", last_good) from None
 
 
-def salvaged(error: DivergedError, spec: TrainSpec, mnist: Mnist) -> Finished | None:
+def salvaged(error: DivergedError, spec: TrainSpec, mnist: Mnist, cache_dir: Path | None = None) -> Finished | None:
     """What a diverged training's last good parameters give; None where it had none, or they cannot be finished."""
     if error.last_good is None:
         return None
     try:
-        return finished(error.last_good, spec, mnist)
+        return finished(error.last_good, spec, mnist, cache_dir)
     except (DivergedError, NotEnoughMemoryError):
         return None

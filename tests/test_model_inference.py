@@ -1,6 +1,7 @@
 """Calibrated probabilities and digit scores equal those computed by hand, and tell digits from other drawings."""
 
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -140,9 +141,13 @@ def test_an_image_is_answered_alone_as_in_any_batch(served: Served, mnist: Mnist
 
 
 def test_equal_trainings_are_finished_to_equal_bytes(
-    parameters: net.NetworkParameters, served: Served, mnist: Mnist
+    parameters: net.NetworkParameters, served: Served, mnist: Mnist, tmp_path: Path
 ) -> None:
-    assert finished(parameters, SPEC, mnist) == served.made
+    assert finished(parameters, SPEC, mnist, tmp_path) == served.made
+    (file,) = (tmp_path / "confidence").iterdir()
+    written = file.stat().st_mtime_ns
+    assert finished(parameters, SPEC, mnist, tmp_path) == served.made  # from what the first has kept
+    assert file.stat().st_mtime_ns == written
 
 
 def test_the_report_is_of_the_confidence_that_is_served(served: Served, mnist: Mnist) -> None:
