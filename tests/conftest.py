@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Else each of the hundreds of processes that tests start compiles the service's modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # More wait for each other, spinning: beside another test, an eigh takes ten times the processor time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Else the cache's path is a part of what compiled code is found by, and a copy of it would be of no use.
