@@ -63,6 +63,11 @@ def _connecting(url: sa.URL) -> sa.URL:
     return url.set(query={**_CONNECTING, **url.query})
 
 
+class NewerDatabaseError(Exception):
+    def __init__(self) -> None:
+        super().__init__("a newer version has changed this database: start that again, or restore a backup")
+
+
 class Database:
     """Transactions that hold what they have read. Safe to open from many processes at once."""
 
@@ -81,7 +86,10 @@ class Database:
         self._engine.dispose()
 
     def migrate(self) -> None:
-        """Makes the tables, or brings those of an older version up to date; one process at a time does."""
+        """Makes the tables, or brings those of an older version up to date; one process at a time does.
+
+        Raises NewerDatabaseError.
+        """
         if self._is_up_to_date():  # a start need not load Alembic then, which takes a tenth of a second
             return
         from alembic import command
@@ -97,8 +105,7 @@ class Database:
             try:
                 command.upgrade(config, "head")
             except CommandError as error:
-                error.add_note("a newer version has changed this database: start that again, or restore a backup")
-                raise
+                raise NewerDatabaseError from error
 
     def _is_up_to_date(self) -> bool:
         newest = max(path.stem[:4] for path in (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py"))

@@ -10,6 +10,7 @@ if __name__ == "__main__":  # to look through what is imported for cycles, again
 
 import argparse
 import asyncio
+import logging
 import os
 import resource
 import socket
@@ -29,7 +30,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import logs, problems, users
-from app.database import UNAVAILABLE, Database, persisting
+from app.database import UNAVAILABLE, Database, NewerDatabaseError, persisting
 from app.deadlines import BodyDeadline
 from app.dependencies import State, only_known_parameters
 from app.errors import describe
@@ -55,6 +56,8 @@ PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
 }
+
+_log = logging.getLogger(__name__)
 
 
 class Service(FastAPI):
@@ -122,7 +125,11 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[State]:
     configure_jax(settings.cache_dir)
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # to hand over to a thread takes as long as to predict
     database = Database(settings.database)
-    await persisting(database.migrate)
+    try:
+        await persisting(database.migrate)
+    except NewerDatabaseError as error:
+        _log.error("%s", error)
+        os._exit(1)  # at once: uvicorn would add a traceback
     registry = Registry(database)
     jobs = await persisting(lambda: Jobs(database, registry, settings))
     predictor = Predictor(registry, settings, app.state.metrics)

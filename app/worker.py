@@ -19,7 +19,7 @@ from typing import Any
 from app import claims, logs
 from app.checkpoints import Checkpoints
 from app.crashes import PeakMemory, describe_crash
-from app.database import UNAVAILABLE, Database, persisting, retrying
+from app.database import UNAVAILABLE, Database, NewerDatabaseError, persisting, retrying
 from app.heartbeats import Heartbeats
 from app.lifeline import STOPPED, SUPERSEDED, end_with_parent
 from app.run_queue import MAX_ATTEMPTS, prepare
@@ -42,7 +42,11 @@ def main() -> None:
     _at_the_end(lambda: os._exit(0))  # there is nothing to hand back yet
     slot = claim_slot(settings)
     database = Database(settings.database)
-    retrying(database.migrate, seconds=START_SECONDS)
+    try:
+        retrying(database.migrate, seconds=START_SECONDS)
+    except NewerDatabaseError as error:
+        _log.error("%s", error)
+        sys.exit(1)
     checkpoints, heartbeats = Checkpoints(database), Heartbeats(database)
     place = WorkerInfo(host=socket.gethostname(), slot=slot.number, device=slot.device.name)
     worker = Worker(checkpoints, slot)

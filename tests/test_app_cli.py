@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -146,6 +147,22 @@ def test_an_api_whose_database_is_away_says_so_and_ends_when_it_is_told_to(tmp_p
         assert "it is killed" not in process.stderr.read()
     assert "the database does not answer, trying again" in complaint
     assert process.returncode == 0
+
+
+def test_a_database_of_a_newer_version_is_told_of_in_one_line_by_each_process(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "inkling.db") as database:
+        database.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        database.execute("INSERT INTO alembic_version VALUES ('9999')")
+    with start("serve", INKLING_DATA_DIR=str(tmp_path), INKLING_PORT="0") as process:
+        assert process.stderr is not None
+        told = ""
+        while not all(f"WARNING {name} ended with status 1" in told for name in ("api", "worker 0")):
+            told += process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()
+    for name in ("api", "worker"):
+        assert f"{name} ERROR a newer version has changed this database" in told
+    assert "Traceback" not in told
 
 
 def test_data_fetches_mnist_into_the_cache(cache_dir: Path) -> None:
