@@ -20,7 +20,19 @@ from tests.processes import LONG_SPEC, PATIENCE_SECONDS, SMALL_SPEC, SOON_SECOND
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("left_as_it_was_found")]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+UNWANTED = [
+    # Pages of the browser's own that each window loads behind the tested one: half of what a page takes.
+    *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup"),
+    # Playwright's own list, which this one replaces.
+    *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades", "LensOverlay"),
+    *("HttpsFirstBalancedModeAutoEnable", "MediaRouter", "PaintHolding", "ThirdPartyStoragePartitioning"),
+    *("AvoidCorsURLLoaderRestartOnRedirect", "OptimizationHints", "NetworkTimeServiceQuerying", "AimEnabled"),
+    "PreconnectToSearch",
+]
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    f"--disable-features={','.join(UNWANTED)}",
+]
 SECONDS = 1_000.0  # Playwright counts in milliseconds
 
 expect.set_options(timeout=SOON_SECONDS * SECONDS)
