@@ -183,7 +183,7 @@ def _scale(
     found = jax.jit(signs)(logits, jnp.asarray(images), temperature, gaussians)
     (energy_mean, energy_spread), (likelihood_mean, likelihood_spread) = map(_mean_and_spread, found[:2])
     scale = DigitScale(energy_mean, energy_spread, likelihood_mean, likelihood_spread, 0.0)
-    sums = jax.jit(digit_scores)(found._replace(rivalry=jnp.full(len(images), jnp.inf)), scale)
+    sums = jax.jit(digit_scores)(found._replace(rivalry=np.full(len(images), np.inf, np.float32)), scale)
     return scale._replace(threshold=float(np.quantile(np.asarray(sums, np.float64), REFUSED)))
 
 
