@@ -19,7 +19,7 @@ from model.files import prune, write_atomically
 
 KEPT_BYTES = 100_000_000
 _DIGEST_BYTES = 32  # of the SHA-256 that stands before the rest
-_THREADS_AND_FLAGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "XLA_FLAGS")
+_LIBRARIES_OPTIONS = ("JAX_", "XLA_", "OPENBLAS_", "OMP_", "NVIDIA_")  # environment variables: threads, precision, …
 
 # Read at the start: what runs here stays what it was when its files are replaced by a newer version's.
 _CODE = [hashlib.sha256(module.read_bytes()).hexdigest() for module in sorted(Path(__file__).parent.glob("*.py"))]
@@ -58,11 +58,12 @@ def _name(inputs: tuple[NDArray[Any], ...]) -> str:
     return found.hexdigest()
 
 
-def _place() -> list[str | None]:
+def _place() -> list[str]:
     """What decides how sums round, beside the code and its inputs."""
     libraries = [version(name) for name in ("jax", "jaxlib", "numpy")]
     device = [hardware(), get_backend().platform_version, _processor()]
-    return [*libraries, *device, *map(os.environ.get, _THREADS_AND_FLAGS)]
+    options = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(_LIBRARIES_OPTIONS))
+    return [*libraries, *device, *options]
 
 
 def _processor() -> str:

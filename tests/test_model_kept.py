@@ -67,6 +67,13 @@ def test_another_version_or_machine_computes_for_itself(
     compute.assert_kept(tmp_path, times=2)
 
 
+def test_another_option_of_a_library_computes_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = Computation()
+    compute.assert_kept(tmp_path, times=1)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    compute.assert_kept(tmp_path, times=2)
+
+
 def test_where_nothing_can_be_kept_it_is_computed_each_time(tmp_path: Path) -> None:
     compute = Computation()
     compute.assert_kept(None, times=1)
