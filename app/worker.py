@@ -105,6 +105,7 @@ class Worker:
 
     async def _attempt(self, run: str, spec: dict[str, Any], recorder: claims.Recorder) -> RunEnd | None:
         attempt = await persisting(lambda: self._checkpoints.begin(run))
+        _log.info("run %s begins, attempt %d", run, attempt)
         self._trainer = await asyncio.create_subprocess_exec(
             *TRAINER,
             run,
@@ -116,10 +117,15 @@ class Worker:
         )
         try:
             end = await self._supervise(self._trainer, spec, recorder)
+        except asyncio.CancelledError:
+            _log.info("run %s cancelled", run)
+            raise
         finally:
             _kill(self._trainer)
             await self._trainer.wait()
             self._trainer = None  # its process id may be another's from now on
+        if end:
+            _log.info("run %s %s%s", run, end.state, f": {end.error}" if end.error else "")
         if end and not self._stopping.is_set():
             with contextlib.suppress(*UNAVAILABLE):  # what is left is swept up later
                 await asyncio.to_thread(self._checkpoints.delete, run, attempt)
@@ -152,9 +158,7 @@ class Worker:
             if self._endings < MAX_ATTEMPTS:
                 return None
             error = f"something other than this service ended its training process, by SIGTERM, {MAX_ATTEMPTS} times"
-        end = RunEnd(state=RunState.FAILED, error=error)
-        _log.error("%s", end.error)
-        return end
+        return RunEnd(state=RunState.FAILED, error=error)
 
     def abandon(self) -> None:
         """Ends what is being trained: it is another worker's by now."""

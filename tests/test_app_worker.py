@@ -48,6 +48,30 @@ def test_a_training_that_gets_no_more_memory_fails_with_the_numbers_and_its_work
 
 
 @pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("""echo '{"kind": "end", "data": {"state": "succeeded"}}'""", "succeeded"),
+        ("kill -KILL $$", "failed: the training process ended by signal SIGKILL"),
+    ],
+)
+def test_the_log_tells_when_a_run_begins_and_how_it_ends(
+    checkpoints: Checkpoints,
+    script: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("app.worker.TRAINER", ("sh", "-c", f"read spec; {script}"))
+    worker = Worker(checkpoints, Slot(0, "host/0", Device(CPU, {}), sys.stdin))
+    recorder = Recorder(WorkerInfo(host="host", slot=0, device=CPU), empty_snapshot())
+    with caplog.at_level("INFO"):
+        asyncio.run(worker._attempt("7f3a", {}, recorder))
+    began, ended = (record.getMessage() for record in caplog.records if "7f3a" in record.getMessage())
+    assert began == "run 7f3a begins, attempt 1"
+    assert ended.startswith(f"run 7f3a {told}")
+
+
+@pytest.mark.parametrize(
     ("script", "ends"),
     [
         # in the middle of a message
