@@ -11,19 +11,23 @@ import { NetworkEditor } from "./network-editor.js";
 /** @typedef {import("./api.js").Problem} Problem */
 /** @typedef {import("./api.js").Run} Run */
 /** @typedef {import("./api.js").TrainRequest} TrainRequest */
+/** @typedef {import("./api.js").TrainSpec} TrainSpec */
 
 const OPTIMIZERS = ["adam", "adamw", "nadam", "adamax", "sgd", "rmsprop", "adagrad", "adadelta", "lion"];
 const LOSSES = [
   "categorical_crossentropy", "mean_squared_error", "mean_absolute_error", "hinge", "kl_divergence", "poisson",
 ];
 const PAUSE_MS = 300;
+const KEPT = "inkling-training";
 const LONGEST_NAME = 50;
 
 /** One's own runs, or everybody's, are as many as may wait; or the database is away. */
 const BUSY = [429, 503];
 
 export class TrainerForm {
-  /** @type {Preset[]} */
+  /** The service's. @type {Preset[]} */
+  #served = [];
+  /** And one more, which somebody has laid out. @type {Preset[]} */
   #presets = [];
   /** @type {Promise<void> | null} */
   #loading = null;
@@ -66,7 +70,7 @@ export class TrainerForm {
   async #load() {
     if (this.#presets.length) return;
     try {
-      this.#presets = await presets();
+      this.#served = this.#presets = await presets();
     } catch (cause) {
       return say(this.message, problemOf(cause).message);
     }
@@ -74,20 +78,25 @@ export class TrainerForm {
     this.#offerPresets();
     offer(this.optimizer, OPTIMIZERS); // not before: the preset's takes the place of what was chosen
     offer(this.loss, LOSSES);
-    this.#fill({ keepTyped: true });
+    const left = recalled();
+    if (left) this.#layOutLike("as you left it", "What was set here before the page was loaded again.", left);
+    else this.#fill({ keepTyped: true });
   }
 
   /** Lays a run's settings out, to change one of them and train again. @param {Run} run */
   async take({ name, spec }) {
     await this.load();
     if (this.#presets.length === 0) return; // load has said why
-    const title = `the run “${name}”`;
-    const others = this.#presets.filter((preset) => preset.name !== title);
-    this.#presets = [...others, { name: title, description: "Its settings: change one thing, and train again.", spec }];
-    this.#offerPresets();
-    this.preset.value = title;
-    this.#fill();
+    this.#layOutLike(`the run “${name}”`, "Its settings: change one thing, and train again.", spec);
     this.preset.focus();
+  }
+
+  /** @param {string} name @param {string} description @param {TrainSpec} spec */
+  #layOutLike(name, description, spec) {
+    this.#presets = [...this.#presets.filter((preset) => preset.name !== name), { name, description, spec }];
+    this.#offerPresets();
+    this.preset.value = name;
+    this.#fill();
   }
 
   #offerPresets() {
@@ -150,6 +159,7 @@ export class TrainerForm {
     try {
       const outlook = await dryRun(request);
       if (timer !== this.#timer) return; // something has changed meanwhile
+      this.#remember(request);
       say(this.outlook, outlook ? foreseen(outlook) : "", "plain");
       this.editor.showShapes(outlook?.summary ?? []);
       this.editor.showErrors([]);
@@ -160,6 +170,13 @@ export class TrainerForm {
       this.editor.showShapes([]);
       say(this.outlook, rest.find(isOfNetwork)?.msg ?? "");
     }
+  }
+
+  /** Until the tab is closed; a preset as it is need not be. @param {TrainRequest} request  that can be trained */
+  #remember(request) {
+    const laidOut = JSON.stringify(request);
+    if (this.#served.some(({ spec }) => JSON.stringify(spec) === laidOut)) storage()?.removeItem(KEPT);
+    else storage()?.setItem(KEPT, laidOut);
   }
 
   async #submit() {
@@ -247,6 +264,20 @@ export class TrainerForm {
     if (!(field instanceof HTMLElement) || !field.id || field.getAttribute("aria-invalid") !== "true") return;
     field.setAttribute("aria-invalid", "false");
     say(find(this.root, `#${field.id}-error`, HTMLElement), "");
+  }
+}
+
+/** What was remembered. @returns {TrainSpec | null} */
+function recalled() {
+  return JSON.parse(storage()?.getItem(KEPT) ?? "null");
+}
+
+/** Where a browser keeps nothing, nothing is remembered. */
+function storage() {
+  try {
+    return sessionStorage;
+  } catch {
+    return null;
   }
 }
 

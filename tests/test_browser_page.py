@@ -132,6 +132,22 @@ def test_a_training_is_started_and_its_curve_grows(page: Page) -> None:
     expect(page.locator("#report .confusion")).to_be_visible()
 
 
+def test_what_is_laid_out_outlasts_a_reload_until_a_preset_is_chosen(page: Page) -> None:
+    form = page.locator("#train-form")
+    preset, loss, epochs = (form.locator(f"[name={name}]") for name in ("preset", "loss", "epochs"))
+    loss.select_option("hinge")
+    epochs.fill("7")
+    wait_for(lambda: '"epochs":7' in page.evaluate("Object.values(sessionStorage).join()"), SOON_SECONDS)
+    page.reload()
+    expect(preset).to_have_value("as you left it")
+    expect(epochs).to_have_value("7")
+    expect(loss).to_have_value("hinge")
+    preset.select_option("quick")
+    wait_for(lambda: page.evaluate("sessionStorage.length") == 0, SOON_SECONDS)
+    page.reload()
+    expect(preset).to_have_value("tutorial")
+
+
 def test_a_seven_drawn_with_the_mouse_is_read_as_7(page: Page) -> None:
     draw_with_mouse(page, 7)
     expect(page.locator("#digit")).to_have_text("7")
