@@ -131,5 +131,5 @@ def pytest_collection_finish() -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Where skips are forbidden, as in CI, one fails the session."""
-    if os.environ.get("INKLING_TEST_SKIPS") == "forbidden" and terminalreporter.stats.get("skipped"):
-        raise pytest.UsageError("tests were skipped where INKLING_TEST_SKIPS=forbidden")
+    if os.environ.get("TEST_SKIPS") == "forbidden" and terminalreporter.stats.get("skipped"):
+        raise pytest.UsageError("tests were skipped where TEST_SKIPS=forbidden")
