@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from app import logs
 from app.settings import Settings
 
-PREFIX = "INKLING_"
+PREFIX = Settings.model_config["env_prefix"]
 OF_CLIENTS = {"url", "key"}
 
 _log = logging.getLogger(__name__)

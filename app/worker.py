@@ -126,9 +126,9 @@ class Worker:
             self._trainer = None  # its process id may be another's from now on
         if end:
             _log.info("run %s %s%s", run, end.state, f": {end.error}" if end.error else "")
-        if end and not self._stopping.is_set():
-            with contextlib.suppress(*UNAVAILABLE):  # what is left is swept up later
-                await asyncio.to_thread(self._checkpoints.delete, run, attempt)
+            if not self._stopping.is_set():
+                with contextlib.suppress(*UNAVAILABLE):  # what is left is swept up later
+                    await asyncio.to_thread(self._checkpoints.delete, run, attempt)
         return end
 
     async def _supervise(

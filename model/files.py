@@ -1,10 +1,13 @@
 """Files that are there whole or not at all, and no more of them than there is room for."""
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
+
+_DIGEST_BYTES = 32  # of a SHA-256
 
 
 def write_atomically(path: Path, body: bytes) -> None:
@@ -19,6 +22,17 @@ def write_atomically(path: Path, body: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sealed(body: bytes) -> bytes:
+    """The body after its SHA-256, by which `unsealed` tells whether it is still what it was."""
+    return hashlib.sha256(body).digest() + body
+
+
+def unsealed(data: bytes) -> bytes | None:
+    """What was sealed; None where it is damaged."""
+    digest, body = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    return body if hashlib.sha256(body).digest() == digest else None
 
 
 def prune(paths: Iterable[Path], most_bytes: int) -> None:

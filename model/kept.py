@@ -15,10 +15,9 @@ from jax.extend.backend import get_backend
 from numpy.typing import NDArray
 
 from model.devices import hardware
-from model.files import prune, write_atomically
+from model.files import prune, sealed, unsealed, write_atomically
 
 KEPT_BYTES = 100_000_000
-_DIGEST_BYTES = 32  # of the SHA-256 that stands before the rest
 _LIBRARIES_OPTIONS = ("JAX_", "XLA_", "OPENBLAS_", "OMP_", "NVIDIA_")  # environment variables: threads, precision, …
 
 # Read at the start: what runs here stays what it was when its files are replaced by a newer version's.
@@ -36,15 +35,14 @@ def kept(folder: Path | None, compute: Callable[[], Arrays], *inputs: NDArray[An
         return compute()
     path = folder / _name(inputs)
     with contextlib.suppress(OSError):
-        data = path.read_bytes()
-        if hashlib.sha256(data[_DIGEST_BYTES:]).digest() == data[:_DIGEST_BYTES]:
-            return safetensors.numpy.load(data[_DIGEST_BYTES:])
+        if (file := unsealed(path.read_bytes())) is not None:
+            return safetensors.numpy.load(file)
     arrays = compute()
     with contextlib.suppress(OSError):  # a full disk, say: it is computed again
         # Which writes an array's memory as it lies there, whatever its strides.
         file = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, hashlib.sha256(file).digest() + file)
+        write_atomically(path, sealed(file))
         prune(folder.iterdir(), KEPT_BYTES)
     return arrays
 

@@ -1,6 +1,5 @@
 """A training in the middle, to bytes and back: what fit needs to go on as if it had never stopped."""
 
-import hashlib
 from typing import Any, NamedTuple
 
 import jax
@@ -12,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from model.callbacks import Patience
 from model.checkpoint import CheckpointError, DamagedError, check, metadata_of
 from model.devices import hardware
+from model.files import sealed, unsealed
 from model.network import NetworkParameters
 from model.reports import EpochReport
 from model.spec import TrainSpec, keeps_best
 from model.step import Totals, TrainState, initial_state, weights
 
-_DIGEST_BYTES = 32  # of the SHA-256 that stands before the rest
 _KEY = "training"
 
 
@@ -65,14 +64,12 @@ def to_bytes(saved: SavedTraining, spec: TrainSpec) -> bytes:
     """A SHA-256 of 32 bytes, then a safetensors file of every array, with spec and journal in its metadata."""
     metadata = _Metadata(spec=spec, journal=saved.journal).model_dump_json()
     arrays = {name: np.asarray(array) for name, array in _named(jax.device_get((saved.state, saved.best))).items()}
-    file = safetensors.numpy.save(arrays, metadata={_KEY: metadata})
-    return hashlib.sha256(file).digest() + file
+    return sealed(safetensors.numpy.save(arrays, metadata={_KEY: metadata}))
 
 
 def from_bytes(data: bytes, spec: TrainSpec) -> SavedTraining:
     """Raises CheckpointError for bytes that are damaged, that another spec's training left, or that lack an array."""
-    digest, file = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
-    if hashlib.sha256(file).digest() != digest:
+    if (file := unsealed(data)) is None:
         raise DamagedError("the checkpoint is damaged: its SHA-256 is another")
     try:
         metadata = _Metadata.model_validate_json(metadata_of(file)[_KEY])

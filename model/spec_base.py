@@ -1,7 +1,9 @@
 """What every part of a spec has in common."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Discriminator, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
@@ -23,11 +25,8 @@ class Spec(BaseModel):
         """
         if not isinstance(value, dict):
             return value
-        fields = cls.model_fields
-        return {
-            name: _NEITHER if name in fields and _is_of_another_type(given, fields[name].annotation) else given
-            for name, given in value.items()
-        }
+        kinds = _plain_fields(cls)
+        return {name: _NEITHER if _is_of_another(given, kinds.get(name)) else given for name, given in value.items()}
 
     @model_validator(mode="wrap")
     @classmethod
@@ -47,10 +46,26 @@ class Spec(BaseModel):
 _NEITHER = object()  # no number and no truth value, which pydantic then says
 
 
-def _is_of_another_type(given: Any, annotation: Any) -> bool:
-    if annotation in (int, float, int | None, float | None):
-        return isinstance(given, bool | str)
-    return annotation in (bool, bool | None) and isinstance(given, int | float | str) and not isinstance(given, bool)
+@cache
+def _plain_fields(spec: type[BaseModel]) -> dict[str, type]:
+    """The fields that are numbers or truth values, or null, and nothing else, whatever their bounds."""
+    kinds = {name: _without_null(field.annotation) for name, field in spec.model_fields.items()}
+    return {name: kind for name, kind in kinds.items() if kind in (int, float, bool)}
+
+
+def _without_null(annotation: Any) -> Any:
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    choices = [choice for choice in get_args(annotation) if choice is not NoneType]
+    if len(choices) > 1:
+        return annotation
+    return get_args(choices[0])[0] if get_origin(choices[0]) is Annotated else choices[0]
+
+
+def _is_of_another(given: Any, kind: type | None) -> bool:
+    if kind is bool:
+        return isinstance(given, int | float | str) and not isinstance(given, bool)
+    return kind is not None and isinstance(given, bool | str)
 
 
 def _is_unknown_here(line: ErrorDetails) -> bool:

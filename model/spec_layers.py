@@ -162,9 +162,7 @@ class Conv2D(_Window, KernelLayer):
 
 class _Pooling(_Window):
     pool_size: Size = Field(2, description="Side of the window in pixels", examples=[2])
-    strides: int | None = Field(
-        None, ge=1, le=28, description="Pixels from place to place; null: the window's side", examples=[2]
-    )
+    strides: Size | None = Field(None, description="Pixels from place to place; null: the window's side", examples=[2])
 
     @property
     def window(self) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 /** The key that a service with keys wants: asked for once, and kept in this browser until the service refuses it or somebody
  * has it forgotten. */
 import { find, say } from "./dom.js";
+import { storage } from "./storage.js";
 
 const NAME = "inkling-key";
 
@@ -25,7 +26,7 @@ export class KeyDialog {
 
   /** The key of an earlier visit; empty: there is none. */
   get known() {
-    return storage()?.getItem(NAME) ?? "";
+    return storage("localStorage")?.getItem(NAME) ?? "";
   }
 
   /** @param {string} refused  the key that was sent; empty: none was @returns {Promise<string>}  empty: none was given */
@@ -50,17 +51,8 @@ export class KeyDialog {
 
   /** @param {string} key  empty: none */
   #keep(key) {
-    if (key) storage()?.setItem(NAME, key);
-    else storage()?.removeItem(NAME);
+    if (key) storage("localStorage")?.setItem(NAME, key);
+    else storage("localStorage")?.removeItem(NAME);
     this.forget.hidden = !this.known;
-  }
-}
-
-/** Where a browser keeps nothing, the page has the key until it is left. */
-function storage() {
-  try {
-    return localStorage;
-  } catch {
-    return null;
   }
 }

@@ -4,6 +4,7 @@ import { dryRun, presets, problemOf, train } from "./api.js";
 import { element, find, say } from "./dom.js";
 import { count, duration, layer, lossName, scheduledRate, words } from "./format.js";
 import { NetworkEditor } from "./network-editor.js";
+import { storage } from "./storage.js";
 
 /** @typedef {import("./api.js").FieldError} FieldError */
 /** @typedef {import("./api.js").Optimizer} Optimizer */
@@ -175,8 +176,8 @@ export class TrainerForm {
   /** Until the tab is closed; a preset as it is need not be. @param {TrainRequest} request  that can be trained */
   #remember(request) {
     const laidOut = JSON.stringify(request);
-    if (this.#served.some(({ spec }) => JSON.stringify(spec) === laidOut)) storage()?.removeItem(KEPT);
-    else storage()?.setItem(KEPT, laidOut);
+    if (this.#served.some(({ spec }) => JSON.stringify(spec) === laidOut)) storage("sessionStorage")?.removeItem(KEPT);
+    else storage("sessionStorage")?.setItem(KEPT, laidOut);
   }
 
   async #submit() {
@@ -269,16 +270,7 @@ export class TrainerForm {
 
 /** What was remembered. @returns {TrainSpec | null} */
 function recalled() {
-  return JSON.parse(storage()?.getItem(KEPT) ?? "null");
-}
-
-/** Where a browser keeps nothing, nothing is remembered. */
-function storage() {
-  try {
-    return sessionStorage;
-  } catch {
-    return null;
-  }
+  return JSON.parse(storage("sessionStorage")?.getItem(KEPT) ?? "null");
 }
 
 /** Or of the loss, which not every network can end in. @param {FieldError} error */
