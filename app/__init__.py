@@ -9,6 +9,7 @@ Everywhere
     errors              the error tree
     database            SQLite or PostgreSQL, by a URL
     lifeline            a child process ends with its parent
+    stop_signals        SIGTERM and SIGINT as something to wait for
     computing           threads for what never waits
 
 Models

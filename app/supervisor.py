@@ -1,12 +1,12 @@
 """Keeps a set of child processes running: one that ends is started again, and all end with this one."""
 
 import logging
-import signal
 import subprocess
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from app.stop_signals import StopSignals
 
 STOP_SECONDS = 9.5  # a worker's last checkpoint has 7 of them
 CHECK_SECONDS = 0.1
@@ -27,9 +27,7 @@ class Program(NamedTuple):
 
 def supervise(programs: Sequence[Program]) -> None:
     """Runs the programs until SIGTERM or SIGINT, then ends them all before it returns."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignals()
     children = [_Child(program) for program in programs]
     while not stop.wait(CHECK_SECONDS):
         for child in children:

@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from app import claims, logs
@@ -26,6 +25,7 @@ from app.run_queue import MAX_ATTEMPTS, prepare
 from app.schemas import RunEnd, RunState, WorkerInfo
 from app.settings import Settings
 from app.slots import Slot, claim_slot
+from app.stop_signals import STOP_SIGNALS, StopSignals
 from app.upkeep import Pulse, Upkeep
 
 TRAINER = (sys.executable, "-m", "app.trainer")
@@ -39,7 +39,8 @@ _log = logging.getLogger(__name__)
 def main() -> None:
     settings = Settings()
     logs.configure("worker", settings)
-    _at_the_end(lambda: os._exit(0))  # there is nothing to hand back yet
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: os._exit(0))  # there is nothing to hand back yet
     slot = claim_slot(settings)
     database = Database(settings.database)
     try:
@@ -53,8 +54,7 @@ def main() -> None:
     pulse = Pulse(slot.executor, place, heartbeats, worker.abandon, settings.heartbeat_seconds)
     pulse.start()
     retrying(lambda: prepare(settings.database), seconds=START_SECONDS)
-    stop = threading.Event()
-    _at_the_end(stop.set)
+    stop = StopSignals()
     claims.serve(settings.database, slot.executor, place, worker.train)
     Upkeep(slot.executor, heartbeats, checkpoints, settings).start()
     _log.info("slot %d, on %s, waits for runs", slot.number, slot.device.name)
@@ -64,11 +64,6 @@ def main() -> None:
     pulse.stop()
     _log.info("stopped")
     os._exit(0)
-
-
-def _at_the_end(act: Callable[[], None]) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: act())
 
 
 def _end_within(seconds: float) -> None:

@@ -2,6 +2,8 @@
 
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,16 @@ from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, serving, wait_f
 from tests.streams import events
 
 SPEC = {**SMALL_SPEC, "batch_size": 100, "epochs": 24}
+# The kernel gives a process' signal to any thread; the main thread sleeps meanwhile.
+SIGNAL_OF_ANOTHER_THREAD = """
+import signal, threading
+from app.stop_signals import StopSignals
+stop = StopSignals()
+assert not stop.wait(0.0)
+def hear(): signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+threading.Timer(0.3, hear).start()
+assert stop.wait() and stop.wait(0.0)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +122,10 @@ def test_a_signal_ends_every_process_in_the_midst_of_a_run(tmp_path: Path, numbe
         service.process.send_signal(number)
         service.process.wait(SOON_SECONDS)
         wait_for(lambda: not service.pids(), SOON_SECONDS)
+
+
+def test_a_signal_that_the_kernel_gives_to_another_thread_is_heard() -> None:
+    subprocess.run((sys.executable, "-c", SIGNAL_OF_ANOTHER_THREAD), check=True, timeout=SOON_SECONDS)
 
 
 def test_a_program_that_cannot_be_started_again_is_tried_until_it_can(tmp_path: Path) -> None:
