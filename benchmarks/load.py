@@ -1,8 +1,10 @@
-"""How the service bears a class: whom the queue serves, and what its pages and a thousand watchers of one run cost.
+"""How the service bears a class: whom the queue serves, what its pages and a thousand watchers of one run cost, and how
+soon those who draw are answered while it trains.
 
     .venv/bin/python -m benchmarks.load fairness --runs 200 --users 30
     .venv/bin/python -m benchmarks.load pages --pages 300 --seconds 30
     .venv/bin/python -m benchmarks.load watchers --watchers 1000 --seconds 30
+    .venv/bin/python -m benchmarks.load drawers --drawers 30 --seconds 20
 
 All start a service of their own, on loopback, with its data in a temporary folder. INKLING_DATABASE_URL chooses its
 database, as everywhere.
@@ -30,6 +32,8 @@ from app.run_queue import STREAM
 from app.settings import Settings
 from benchmarks.promptness import trains
 from benchmarks.serving_peers.process import cpu_seconds
+from tests.drawings import draw, encoded
+from tests.models import FirstModel
 from tests.processes import LONG_SPEC, SMALL_SPEC, Service, serving, wait_for
 
 QUIET = {"INKLING_LOG_LEVEL": "ERROR"}
@@ -38,6 +42,8 @@ REFERENCE_POLL_SECONDS = 0.005
 SETTLE_SECONDS = 30.0
 DRAIN_SECONDS = 5.0
 PAGE_SETTLE_SECONDS = 10.0
+DRAW_SETTLE_SECONDS = 2.0
+DRAW_PAUSE_SECONDS = (0.2, 0.4)  # while a stroke grows
 PAGE_PAUSE_SECONDS = (4.0, 5.0)  # static/run-view.js, static/run-list.js, static/poll.js
 
 
@@ -58,6 +64,11 @@ def main() -> None:
     watchers.add_argument("--watchers", type=int, default=1000)
     watchers.add_argument("--seconds", type=float, default=30.0)
     watchers.set_defaults(measure=measure_watchers)
+    drawers = commands.add_parser("drawers", help="people who draw, while a training runs and while none does")
+    drawers.add_argument("--drawers", type=int, default=30)
+    drawers.add_argument("--seconds", type=float, default=20.0)
+    drawers.add_argument("--preset", default="accurate", help="what is trained")
+    drawers.set_defaults(measure=measure_drawers)
     arguments = parser.parse_args()
     with TemporaryDirectory(prefix="inkling-load-") as folder:
         arguments.measure(Path(folder), arguments)
@@ -180,14 +191,66 @@ async def look_again(url: str, run: str, run_seconds: list[float], list_seconds:
         await asyncio.sleep(random.uniform(*PAGE_PAUSE_SECONDS))
 
 
-async def seconds_to_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> float:
+async def seconds_to_answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, image: bytes = b""
+) -> float:
     asked = time.monotonic()
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: inkling\r\n\r\n".encode())
+    about = f"Content-Type: image/png\r\nContent-Length: {len(image)}\r\n" if image else ""
+    writer.write(f"{'POST' if image else 'GET'} {path} HTTP/1.1\r\nHost: inkling\r\n{about}\r\n".encode() + image)
     head = await reader.readuntil(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", head)
     assert head.startswith(b"HTTP/1.1 200") and length is not None, head
     await reader.readexactly(int(length[1]))
     return time.monotonic() - asked
+
+
+def measure_drawers(folder: Path, arguments: argparse.Namespace) -> None:
+    with serving(FirstModel(folder)(folder / "data"), **QUIET) as service:
+        service.ready()
+        asyncio.run(draw_for(service, "no training", arguments))
+        run = service.train(preset=arguments.preset)
+        wait_for(lambda: trains(service, run, None), pause_seconds=POLL_SECONDS)
+        alone = steps_a_second(service, run, arguments.seconds)
+        beside = asyncio.run(draw_for(service, f"{arguments.preset} trains", arguments, run))
+        print(f"{beside:.1f} steps/s of the training, {alone:.1f} before anybody drew")
+
+
+async def draw_for(service: Service, when: str, arguments: argparse.Namespace, run: str = "") -> float:
+    """Returns the run's steps a second meanwhile."""
+    taken = list[float]()
+    drawing = [asyncio.create_task(draw_again(service.url, taken)) for _ in range(arguments.drawers)]
+    await asyncio.sleep(DRAW_SETTLE_SECONDS)
+    taken.clear()
+    steps = await asyncio.to_thread(steps_a_second, service, run, arguments.seconds)
+    assert not any(task.done() for task in drawing), "all were answered"
+    for task in drawing:
+        task.cancel()
+    p50, p95, p99 = (1e3 * sorted(taken)[int(share * (len(taken) - 1))] for share in (0.5, 0.95, 0.99))
+    rate = len(taken) / arguments.seconds
+    print(
+        f"{when}: p50 {p50:.1f} ms, p95 {p95:.1f}, p99 {p99:.1f}, most {1e3 * max(taken):.0f} ({rate:.0f} requests/s)"
+    )
+    return steps
+
+
+def steps_a_second(service: Service, run: str, seconds: float) -> float:
+    before, began = step_of(service, run), time.monotonic()
+    time.sleep(seconds)
+    return (step_of(service, run) - before) / (time.monotonic() - began)
+
+
+def step_of(service: Service, run: str) -> int:
+    return int(service.get(f"/train/{run}")["progress"]["step"]) if run else 0
+
+
+async def draw_again(url: str, taken: list[float]) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    image = encoded(draw(7).resize((112, 112)))  # as large as the page's
+    await asyncio.sleep(random.uniform(0, max(DRAW_PAUSE_SECONDS)))
+    while True:
+        taken.append(await seconds_to_answer(reader, writer, "/predict", image))
+        await asyncio.sleep(random.uniform(*DRAW_PAUSE_SECONDS))
 
 
 def measure_watchers(folder: Path, arguments: argparse.Namespace) -> None:
