@@ -79,6 +79,7 @@ def held(settings: Settings, *, alone: bool = False) -> Iterator[None]:
             raise BackupError(f"{user} in {folder}; try again when it has ended") from None
         if not alone:
             _check_no_restore_was_broken_off(settings)
+            _check_they_are_databases(settings)
         yield
 
 
@@ -86,6 +87,18 @@ def _check_no_restore_was_broken_off(settings: Settings) -> None:
     for copy in map(_unfinished, _files(settings)):
         if copy.exists():
             raise BackupError(f"{copy} is left of a restore that was broken off; empty the folder and restore again")
+
+
+def _check_they_are_databases(settings: Settings) -> None:
+    """Else every process fails at its start, and is started again without end."""
+    for file in filter(Path.exists, _files(settings)):
+        try:
+            with closing(_open(file)) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            pass  # in use, or the disk is full: it may be well in a moment
+        except sqlite3.DatabaseError as error:
+            raise BackupError(f"{file} is damaged ({error}); move it away and restore a backup") from None
 
 
 def _unfinished(file: Path) -> Path:

@@ -297,6 +297,11 @@ def _content(drawing: Drawing) -> Any:
         return drawing
     if isinstance(drawing, str | os.PathLike):
         return Path(drawing).read_bytes()
+    if not hasattr(drawing, "tolist"):
+        given = type(drawing).__name__
+        raise ClientError(
+            f"a drawing is an image file's path, its bytes, or an array of pixels; this is of type {given}"
+        )
     return drawing.tolist()
 
 

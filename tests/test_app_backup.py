@@ -163,6 +163,16 @@ def test_a_restore_that_was_killed_between_its_files_is_recognised(tmp_path: Pat
     assert refused.stderr.splitlines()[-1].startswith(f"{copy} is left of a restore that was broken off")
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_service_starts_on_a_file_that_is_no_database(tmp_path: Path, name: str) -> None:
+    a_backup(tmp_path)
+    damaged = tmp_path / name
+    damaged.write_bytes(b"\0" * damaged.stat().st_size)
+    refused = inkling(tmp_path, "worker")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith(f"{damaged} is damaged (file is not a database); move it away")
+
+
 def a_backup(tmp_path: Path, megabytes: int = 0) -> Path:
     for name in NAMES:
         with closing(sqlite3.connect(tmp_path / name)) as connection, connection:

@@ -139,6 +139,8 @@ def test_what_is_wrong_with_a_request_is_named(inkling: Inkling) -> None:
     assert unread.value.errors[0].loc == ["body", "images", 1]
     with pytest.raises(FileNotFoundError):
         inkling.predict("no file.png")
+    with pytest.raises(ClientError, match=r"^a drawing is an image file's path, .*; this is of type list$"):
+        inkling.predict([[0, 255], [255, 0]])
     for ask in (inkling.run, inkling.model, inkling.delete_alias, lambda name: next(inkling.watch(name))):
         with pytest.raises(ClientError, match=r"^the name of a run, model or alias is empty$"):
             ask("")
