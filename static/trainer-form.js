@@ -163,13 +163,14 @@ export class TrainerForm {
       this.#remember(request);
       say(this.outlook, outlook ? foreseen(outlook) : "", "plain");
       this.editor.showShapes(outlook?.summary ?? []);
-      this.editor.showErrors([]);
+      this.#showErrors([]);
     } catch (cause) {
       const { errors } = problemOf(cause);
       if (timer !== this.#timer) return;
-      const rest = this.editor.showErrors(errors);
+      const strays = this.#showErrors(errors);
       this.editor.showShapes([]);
-      say(this.outlook, rest.find(isOfNetwork)?.msg ?? "");
+      const amiss = strays.find(isOf("network")) ?? errors.find(isOf("loss")); // whose field may be out of sight
+      say(this.outlook, amiss?.msg ?? "");
     }
   }
 
@@ -250,10 +251,7 @@ export class TrainerForm {
       loc.findLast((part) => this.root.elements.namedItem(String(part)));
     for (const field of this.root.querySelectorAll("[name]")) {
       const name = field.getAttribute("name") ?? "";
-      // A number-or-schedule is refused once for each; the error that goes deepest is about what was given.
-      const [mine] = errors
-        .filter((error) => fieldOf(error) === name)
-        .sort((one, other) => other.loc.length - one.loc.length);
+      const mine = errors.find((error) => fieldOf(error) === name);
       field.setAttribute("aria-invalid", String(Boolean(mine)));
       say(find(this.root, `#${name}-error`, HTMLElement), mine?.msg ?? "");
     }
@@ -273,8 +271,8 @@ function recalled() {
   return JSON.parse(storage("sessionStorage")?.getItem(KEPT) ?? "null");
 }
 
-/** Or of the loss, which not every network can end in. @param {FieldError} error */
-const isOfNetwork = ({ loc }) => loc[1] === "network" || loc[1] === "loss";
+/** @param {string} field  of the spec */
+const isOf = (field) => (/** @type {FieldError} */ { loc }) => loc[1] === field;
 
 /** @param {HTMLSelectElement} select @param {string[]} values */
 const offer = (select, values) =>

@@ -285,6 +285,18 @@ def test_a_bad_value_is_explained_beside_its_field(page: Page, refusals: set[int
     expect(page.locator("#learning_rate-error")).to_contain_text("should be a number above 0")
 
 
+def test_a_bad_value_is_explained_before_anything_is_trained(page: Page, refusals: set[int]) -> None:
+    refusals.add(422)
+    form = page.locator("#train-form")
+    expect(form.locator(".outlook")).to_contain_text("parameters; about")
+    form.locator("[name=epochs]").fill("0")
+    expect(page.locator("#epochs-error")).to_contain_text("greater than or equal to 1")
+    expect(form.locator("[name=epochs]")).to_be_focused()
+    form.locator("[name=epochs]").fill("2")
+    expect(page.locator("#epochs-error")).to_be_empty()
+    expect(form.locator(".outlook")).to_contain_text("parameters; about")
+
+
 def test_what_is_typed_before_the_presets_arrive_is_kept_and_sent(page: Page, refusals: set[int]) -> None:
     refusals.add(422)
     epochs, held = page.locator("#train-form [name=epochs]"), list[Route]()
