@@ -141,7 +141,7 @@ def send(receivers: Iterable[int], number: signal.Signals) -> bool:
 
 
 def all_pids() -> list[int]:
-    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
 def pids(mark: str, module: str = "") -> list[int]:
@@ -149,11 +149,16 @@ def pids(mark: str, module: str = "") -> list[int]:
     found = []
     for pid in all_pids():
         with suppress(OSError):  # ended meanwhile
-            folder = Path(f"/proc/{pid}")
             # Most end here: an environment is long, and taken from the process' own memory.
-            if module in (folder / "cmdline").read_text() and mark in (folder / "environ").read_text().split("\0"):
+            if module.encode() in _read(pid, "cmdline") and mark.encode() in _read(pid, "environ").split(b"\0"):
                 found.append(pid)
     return found
+
+
+def _read(pid: int, what: str) -> bytes:
+    """Without pathlib, which takes three times as long: tests that wait ask 20 times a second, of every process."""
+    with open(f"/proc/{pid}/{what}", "rb") as file:
+        return file.read()
 
 
 def told_of(pid: int, name: str) -> str:
