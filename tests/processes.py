@@ -41,7 +41,7 @@ class Service:
 
     def pids(self, module: str = "") -> list[int]:
         """Its living processes whose command line has the module's name."""
-        return pids(f"INKLING_TEST_MARK={self._mark}", module)
+        return pids(f"TEST_MARK={self._mark}", module)
 
     def kill(self, module: str) -> None:
         """kill -9, as the machine's out-of-memory killer would. Returns when the process and its sockets are gone."""
@@ -110,13 +110,13 @@ def working(data_dir: Path, **settings: str) -> Iterator[Service]:
 @contextmanager
 def _inkling(command: str, data_dir: Path, settings: dict[str, str]) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     mark = secrets.token_hex(8)
-    environment = {**os.environ, "INKLING_DATA_DIR": str(data_dir), **settings, "INKLING_TEST_MARK": mark}
+    environment = {**os.environ, "INKLING_DATA_DIR": str(data_dir), **settings, "TEST_MARK": mark}
     arguments = (sys.executable, "-m", "app.cli", command)
     with subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process, mark
         finally:
-            _end(process, f"INKLING_TEST_MARK={mark}")
+            _end(process, f"TEST_MARK={mark}")
 
 
 def _end(process: "subprocess.Popen[str]", mark: str) -> None:

@@ -101,7 +101,7 @@ def torture(options: Options, folder: Path) -> bool:
         outcome = _judge(operator, notes, expected)
         stop.set()
         running.stop()
-        left = pids(f"INKLING_TEST_MARK={mark}")
+        left = pids(f"TEST_MARK={mark}")
     survived = not (outcome.verdict.findings() or left)
     print(_report(options, notes, chaos, outcome, left, time.monotonic() - started), flush=True)
     return survived

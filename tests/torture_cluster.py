@@ -89,7 +89,7 @@ class Node:
 
     def pids(self, module: str = "") -> list[int]:
         """Its living processes whose command line has the module's name."""
-        return pids(f"INKLING_TEST_NODE={self._environment['INKLING_TEST_NODE']}", module)
+        return pids(f"TEST_NODE={self._environment['TEST_NODE']}", module)
 
     def keep_running(self) -> None:
         with self._lock:
@@ -243,9 +243,9 @@ def cluster(kind: Kind, folder: Path, cache_dir: Path, *, workers: int, apis: in
             clock = Clock(folder / f"clock-{name}") if server else shared_clock
             environment = {key: value for key, value in os.environ.items() if not key.startswith("INKLING_")}
             environment |= SETTINGS | settings
-            environment |= {"INKLING_TEST_MARK": mark, "INKLING_TEST_NODE": f"{mark}-{name}"}
+            environment |= {"TEST_MARK": mark, "TEST_NODE": f"{mark}-{name}"}
             environment |= {"INKLING_CACHE_DIR": str(cache_dir), "INKLING_DATABASE_URL": url}
-            environment |= {"INKLING_DATA_DIR": str(data_dir), "INKLING_TEST_CLOCK": str(clock.path)}
+            environment |= {"INKLING_DATA_DIR": str(data_dir), "TEST_CLOCK": str(clock.path)}
             return Node(name, (sys.executable, "-m", "app.cli", *command), environment, clock, folder / f"{name}.log")
 
         running = Cluster(
@@ -273,7 +273,7 @@ def _server(folder: Path) -> Iterator[Server]:
 
 def _kill_all(mark: str) -> None:
     """The last resort; who wants to know whether anything was left behind has looked before."""
-    send(pids(f"INKLING_TEST_MARK={mark}"), signal.SIGKILL)
+    send(pids(f"TEST_MARK={mark}"), signal.SIGKILL)
 
 
 def own_cache(folder: Path) -> Path:

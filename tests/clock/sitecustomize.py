@@ -1,6 +1,6 @@
 """A wall clock that a test sets: every Python process with this folder on PYTHONPATH adds the offset to its own.
 
-The offset is the float64 of seconds in the file that INKLING_TEST_CLOCK names; who writes it moves the clocks of all
+The offset is the float64 of seconds in the file that TEST_CLOCK names; who writes it moves the clocks of all
 processes that read it, at once. The monotonic clock stays as it is, as it does on a real machine.
 """
 
@@ -11,7 +11,7 @@ import struct
 import time
 from typing import Any
 
-with open(os.environ["INKLING_TEST_CLOCK"], "rb") as file:
+with open(os.environ["TEST_CLOCK"], "rb") as file:
     _page = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
 _time, _time_ns, _datetime = time.time, time.time_ns, module.datetime
 
