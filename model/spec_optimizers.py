@@ -97,10 +97,17 @@ class OneCycle(Spec):
     )
 
 
+def _check_number(rate: Any) -> Any:
+    """Here, since who has given a number, or left it out, need not be told of schedules."""
+    if rate is None or (isinstance(rate, int | float) and not 0 < rate <= MAX_RATE):
+        raise ValueError(f"Input should be a number above 0, at most {MAX_RATE:g}")
+    return rate
+
+
 def _kind(rate: Any) -> str | None:
     """Which member of LearningRate is meant, so that an error names only that one's fields."""
     if isinstance(rate, int | float):
-        return "number" if 0 < rate <= MAX_RATE else None
+        return "number"
     kind = rate.get("type") if isinstance(rate, dict) else getattr(rate, "type", None)
     return kind if isinstance(kind, str) else None
 
@@ -118,6 +125,7 @@ LearningRate = Annotated[
         custom_error_message=f"Input should be a number above 0, at most {MAX_RATE:g}, or a schedule whose type is "
         "'constant', 'step_decay', 'exponential_decay', 'cosine_decay' or 'one_cycle'",
     ),
+    BeforeValidator(_check_number),
 ]
 
 

@@ -223,6 +223,13 @@ def test_a_schedule_out_of_bounds_is_refused_by_its_path(schedule: Any, path: st
     assert says in message
 
 
+@pytest.mark.parametrize("rate", [0, -0.1, 11, float("nan"), None])
+def test_who_gives_a_rate_as_a_number_is_not_told_of_schedules(rate: float | None) -> None:
+    loc, message = refusal(optimizer={"type": "adam", "learning_rate": rate})
+    assert loc == ("optimizer", "adam", "learning_rate")
+    assert message.endswith("Input should be a number above 0, at most 10")
+
+
 @pytest.mark.parametrize(
     ("activation", "loss"), [("sigmoid", "kl_divergence"), ("linear", "poisson"), ("tanh", "categorical_crossentropy")]
 )
