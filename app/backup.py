@@ -18,6 +18,7 @@ from app.settings import Settings
 
 NAMES = ("inkling.db", "queue.db")  # in a backup, whatever the service's own are called
 LOCK = "service.lock"
+ANY_READ = "SELECT count(*) FROM sqlite_master"  # reads the file, whatever tables it has
 
 
 class BackupError(Exception):
@@ -94,7 +95,7 @@ def _check_they_are_databases(settings: Settings) -> None:
     for file in filter(Path.exists, _files(settings)):
         try:
             with closing(_open(file)) as connection:
-                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                connection.execute(ANY_READ).fetchone()
         except sqlite3.OperationalError:
             pass  # in use, or the disk is full: it may be well in a moment
         except sqlite3.DatabaseError as error:
@@ -124,7 +125,7 @@ def _back_up(files: list[Path], folder: Path) -> None:
             writer.execute("BEGIN IMMEDIATE")
             for source in sources:  # each sees its file as it is now, from here on
                 source.execute("BEGIN")
-                source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                source.execute(ANY_READ).fetchone()
             writer.execute("ROLLBACK")
         for source, name in zip(sources, NAMES, strict=True):
             _copy(source, folder / name)

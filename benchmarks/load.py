@@ -19,6 +19,7 @@ import re
 import statistics
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -175,8 +176,13 @@ async def poll(service: Service, runs: list[str], seconds: float) -> None:
     print(f"{len(runs)} pages with a queued run each, {took:.0f} s: {count / took:.0f} requests/s")
     print(f"CPU of the API process: {100 * cpu / took:.0f} % of a core, {1e3 * cpu / count:.2f} ms a request")
     for request, taken in (("GET /train/{id}", run_seconds), ("GET /train", list_seconds)):
-        p50, p95 = (1e3 * sorted(taken)[int(share * (len(taken) - 1))] for share in (0.5, 0.95))
-        print(f"{request}: p50 {p50:.0f} ms, p95 {p95:.0f} (n = {len(taken)})")
+        p50, p95 = percentiles(taken, 0.5, 0.95)
+        print(f"{request}: p50 {1e3 * p50:.0f} ms, p95 {1e3 * p95:.0f} (n = {len(taken)})")
+
+
+def percentiles(values: list[float], *shares: float) -> list[float]:
+    ordered = sorted(values)
+    return [ordered[int(share * (len(ordered) - 1))] for share in shares]
 
 
 async def look_again(url: str, run: str, run_seconds: list[float], list_seconds: list[float]) -> None:
@@ -207,40 +213,40 @@ async def seconds_to_answer(
 def measure_drawers(folder: Path, arguments: argparse.Namespace) -> None:
     with serving(FirstModel(folder)(folder / "data"), **QUIET) as service:
         service.ready()
-        asyncio.run(draw_for(service, "no training", arguments))
+
+        def draw_while(what: str) -> None:
+            asyncio.run(draw_for(service.url, what, arguments))
+
+        draw_while("no training")
         run = service.train(preset=arguments.preset)
         wait_for(lambda: trains(service, run, None), pause_seconds=POLL_SECONDS)
-        alone = steps_a_second(service, run, arguments.seconds)
-        beside = asyncio.run(draw_for(service, f"{arguments.preset} trains", arguments, run))
+        alone = steps_a_second(service, run, lambda: time.sleep(arguments.seconds))
+        beside = steps_a_second(service, run, lambda: draw_while(f"{arguments.preset} trains"))
         print(f"{beside:.1f} steps/s of the training, {alone:.1f} before anybody drew")
 
 
-async def draw_for(service: Service, when: str, arguments: argparse.Namespace, run: str = "") -> float:
-    """Returns the run's steps a second meanwhile."""
+async def draw_for(url: str, when: str, arguments: argparse.Namespace) -> None:
     taken = list[float]()
-    drawing = [asyncio.create_task(draw_again(service.url, taken)) for _ in range(arguments.drawers)]
+    drawing = [asyncio.create_task(draw_again(url, taken)) for _ in range(arguments.drawers)]
     await asyncio.sleep(DRAW_SETTLE_SECONDS)
     taken.clear()
-    steps = await asyncio.to_thread(steps_a_second, service, run, arguments.seconds)
+    await asyncio.sleep(arguments.seconds)
     assert not any(task.done() for task in drawing), "all were answered"
     for task in drawing:
         task.cancel()
-    p50, p95, p99 = (1e3 * sorted(taken)[int(share * (len(taken) - 1))] for share in (0.5, 0.95, 0.99))
+    p50, p95, p99, most = (1e3 * seconds for seconds in percentiles(taken, 0.5, 0.95, 0.99, 1.0))
     rate = len(taken) / arguments.seconds
-    print(
-        f"{when}: p50 {p50:.1f} ms, p95 {p95:.1f}, p99 {p99:.1f}, most {1e3 * max(taken):.0f} ({rate:.0f} requests/s)"
-    )
-    return steps
+    print(f"{when}: p50 {p50:.1f} ms, p95 {p95:.1f}, p99 {p99:.1f}, most {most:.0f} ({rate:.0f} requests/s)")
 
 
-def steps_a_second(service: Service, run: str, seconds: float) -> float:
+def steps_a_second(service: Service, run: str, meanwhile: Callable[[], None]) -> float:
     before, began = step_of(service, run), time.monotonic()
-    time.sleep(seconds)
+    meanwhile()
     return (step_of(service, run) - before) / (time.monotonic() - began)
 
 
 def step_of(service: Service, run: str) -> int:
-    return int(service.get(f"/train/{run}")["progress"]["step"]) if run else 0
+    return int(service.get(f"/train/{run}")["progress"]["step"])
 
 
 async def draw_again(url: str, taken: list[float]) -> None:
@@ -276,11 +282,11 @@ async def watch(service: Service, run: str, database: str, arguments: argparse.N
     for task in (reference, *tasks):
         task.cancel()
     events = range(first + 1, last + 1)
-    delays = sorted(seen[event] - written[event] for seen in arrivals for event in events if event in seen)
+    delays = [seen[event] - written[event] for seen in arrivals for event in events if event in seen]
     missed = count * len(events) - len(delays)
     print(f"{count} watchers of one run, {took:.0f} s, {len(events) / took:.1f} events/s each, {missed} missed")
-    percentiles = [delays[int(share * (len(delays) - 1))] for share in (0.5, 0.95, 0.99, 1.0)]
-    print("delay behind the database, s: " + "p50 {:.3f}, p95 {:.3f}, p99 {:.3f}, most {:.3f}".format(*percentiles))
+    p50, p95, p99, most = percentiles(delays, 0.5, 0.95, 0.99, 1.0)
+    print(f"delay behind the database, s: p50 {p50:.3f}, p95 {p95:.3f}, p99 {p99:.3f}, most {most:.3f}")
     print(f"CPU of the API process: {100 * cpu / took:.0f} % of a core, {1e6 * cpu / len(delays):.0f} µs an event sent")
 
 

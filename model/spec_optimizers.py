@@ -12,6 +12,8 @@ from model.spec_base import LARGEST_MOMENTUM, Spec
 MAX_RATE = 10.0
 MAX_STEPS = 60_000_000  # every training image a mini-batch of its own, for as many epochs as a run may have
 
+_A_NUMBER = f"Input should be a number above 0, at most {MAX_RATE:g}"
+
 Rate = Annotated[float, Field(strict=True, gt=0.0, le=MAX_RATE)]
 Decay = Annotated[float, Field(ge=0.0, le=LARGEST_MOMENTUM)]
 WarmupSteps = Annotated[
@@ -100,7 +102,7 @@ class OneCycle(Spec):
 def _check_number(rate: Any) -> Any:
     """Here, since who has given a number, or left it out, need not be told of schedules."""
     if rate is None or (isinstance(rate, int | float) and not 0 < rate <= MAX_RATE):
-        raise ValueError(f"Input should be a number above 0, at most {MAX_RATE:g}")
+        raise ValueError(_A_NUMBER)
     return rate
 
 
@@ -122,7 +124,7 @@ LearningRate = Annotated[
     Discriminator(
         _kind,
         custom_error_type="learning_rate_type",
-        custom_error_message=f"Input should be a number above 0, at most {MAX_RATE:g}, or a schedule whose type is "
+        custom_error_message=f"{_A_NUMBER}, or a schedule whose type is "
         "'constant', 'step_decay', 'exponential_decay', 'cosine_decay' or 'one_cycle'",
     ),
     BeforeValidator(_check_number),

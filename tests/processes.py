@@ -163,7 +163,7 @@ def _read(pid: int, what: str) -> bytes:
 
 def told_of(pid: int, name: str) -> str:
     """A line of what the kernel tells of a process."""
-    return Path(f"/proc/{pid}/status").read_text().partition(f"{name}:")[2].partition("\n")[0].strip()
+    return _read(pid, "status").decode().partition(f"{name}:")[2].partition("\n")[0].strip()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS, pause_seconds: float = 0.05) -> None:
