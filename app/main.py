@@ -74,6 +74,7 @@ class Service(FastAPI):
             self.openapi_schema = super().openapi()
             if not self.state.settings.api_keys:
                 users.document_no_keys(self.openapi_schema)
+            train.document_events(self.openapi_schema)
             problems.document_problems(self.openapi_schema)
         return self.openapi_schema
 

@@ -2,10 +2,11 @@
 
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from model.spec import TrainSpec, mlp
 from model.spec_augmentation import Augmentation
+from model.spec_base import without_default
 from model.spec_layers import (
     CLASSES,
     ActivationLayer,
@@ -119,10 +120,20 @@ PRESETS: dict[PresetName, Preset] = {
 }
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    """A client made of the schema would send the tutorial's beside another preset."""
+    for field in schema["properties"].values():
+        without_default(field)
+
+
 class TrainRequest(TrainSpec):
     """A spec in which any field may be left out; `preset` says whose values stand in (the tutorial's)."""
 
-    preset: PresetName = Field("tutorial", description="Supplies every field that is not given", examples=["quick"])
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    preset: PresetName = Field(
+        "tutorial", description="Supplies every field that is not given; `tutorial` if left out", examples=["quick"]
+    )
 
     @model_validator(mode="before")
     @classmethod

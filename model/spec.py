@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import Field, Tag, ValidationInfo, field_validator
 
 from model.spec_augmentation import Augmentation
-from model.spec_base import LARGEST_MOMENTUM, Spec, name_or_object
+from model.spec_base import LARGEST_MOMENTUM, Spec, name_or_object, without_default
 from model.spec_callbacks import EarlyStopping, ReduceLrOnPlateau
 from model.spec_layers import CLASSES, Activation, Dense, Flatten, Layer, Network, final_activation
 from model.spec_optimizers import Adam, Optimizer
@@ -111,7 +111,8 @@ class TrainSpec(Spec):
     optimizer: Optimizer = Field(
         Adam(),
         description="How the gradient changes the parameters: a name, or an object where its settings are others",
-        examples=[Adam().model_dump(), "adam"],
+        examples=[Adam().model_dump()],
+        json_schema_extra=without_default,  # an object's stops some makers of clients
     )
     metrics: tuple[Metric, ...] = Field(
         ("accuracy",),

@@ -43,6 +43,21 @@ class Spec(BaseModel):
             raise ValidationError.from_exception_data(error.title, told) from None
 
 
+def without_default(field: dict[str, Any]) -> None:
+    """Takes the default out of a field's JSON schema."""
+    field.pop("default", None)
+
+
+def _require_type(schema: dict[str, Any]) -> None:
+    schema["required"] = ["type", *schema.get("required", [])]
+
+
+class Kind(Spec):
+    """One of several kinds, which its `type` tells: with a default for Python, but not where it is read from JSON."""
+
+    model_config = ConfigDict(json_schema_extra=_require_type)
+
+
 _NEITHER = object()  # no number and no truth value, which pydantic then says
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from model.spec_base import LARGEST_MOMENTUM, Spec
+from model.spec_base import LARGEST_MOMENTUM, Kind, Spec
 
 CLASSES = 10
 IMAGE_SIDE = 28
@@ -32,7 +32,7 @@ Padding = Literal["valid", "same"]
 Size = Annotated[int, Field(ge=1, le=28)]
 
 
-class LayerSpec(Spec):
+class LayerSpec(Kind):
     """A layer, and what it makes of shapes: by itself it changes none and has no parameters."""
 
     def output_shape(self, input_shape: Shape) -> Shape:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
-from model.spec_base import LARGEST_MOMENTUM, Spec
+from model.spec_base import LARGEST_MOMENTUM, Kind
 
 MAX_RATE = 10.0
 MAX_STEPS = 60_000_000  # every training image a mini-batch of its own, for as many epochs as a run may have
@@ -27,7 +27,7 @@ WarmupSteps = Annotated[
 ]
 
 
-class Constant(Spec):
+class Constant(Kind):
     """The same learning rate at every step, which may begin with a warm-up (Goyal et al. 2017, section 2.2)."""
 
     type: Literal["constant"] = Field("constant", description="The kind of schedule", examples=["constant"])
@@ -35,7 +35,7 @@ class Constant(Spec):
     warmup_steps: WarmupSteps = 0
 
 
-class StepDecay(Spec):
+class StepDecay(Kind):
     """Multiplied by `drop` every `epochs_drop` epochs: initial_learning_rate · drop^floor(epoch / epochs_drop).
 
     What Keras users write as `step_decay` for `LearningRateScheduler`. Its epochs count from the warm-up's end.
@@ -48,7 +48,7 @@ class StepDecay(Spec):
     warmup_steps: WarmupSteps = 0
 
 
-class ExponentialDecay(Spec):
+class ExponentialDecay(Kind):
     """initial_learning_rate · decay_rate^(step / decay_steps): Keras' `ExponentialDecay`."""
 
     type: Literal["exponential_decay"] = Field(
@@ -67,7 +67,7 @@ class ExponentialDecay(Spec):
     warmup_steps: WarmupSteps = 0
 
 
-class CosineDecay(Spec):
+class CosineDecay(Kind):
     """From `initial_learning_rate` along half a cosine to `alpha` times it at the end of the run.
 
     Loshchilov & Hutter, SGDR (2017), eq. 5 without restarts; Keras' `CosineDecay` over all the run's steps. With a
@@ -82,7 +82,7 @@ class CosineDecay(Spec):
     warmup_steps: WarmupSteps = 0
 
 
-class OneCycle(Spec):
+class OneCycle(Kind):
     """Up to `max_learning_rate` and down to almost nothing, along half a cosine each (Smith & Topin 2018).
 
     PyTorch's `OneCycleLR` with its defaults over all the run's steps; the momentum stays as it is.
@@ -131,7 +131,7 @@ LearningRate = Annotated[
 ]
 
 
-class OptimizerSpec(Spec):
+class OptimizerSpec(Kind):
     """What every optimizer has: a learning rate, weight decay, and clipping of the gradient before it is used."""
 
     type: str

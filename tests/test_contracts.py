@@ -202,11 +202,21 @@ def test_openapi_describes_what_is_made_and_what_is_downloaded(openapi: dict[str
 
 def test_openapi_says_what_each_event_of_a_run_holds(openapi: dict[str, Any]) -> None:
     answer = openapi["paths"]["/train/{run}/events"]["get"]["responses"]["200"]
-    data = answer["content"]["text/event-stream"]["itemSchema"]["properties"]["data"]
-    progress, epoch, end = data["contentSchema"]["anyOf"]
-    assert [progress["$ref"], epoch["$ref"]] == [f"#/components/schemas/{name}" for name in ("Progress", "EpochReport")]
-    assert {*end["properties"]} == {"state", "model", "error"}
-    assert {*re.findall(r"#/components/schemas/(\w+)", str(openapi))} <= {*openapi["components"]["schemas"]}
+    described = answer["content"]["text/event-stream"]["schema"]["description"]
+    schemas = openapi["components"]["schemas"]
+    assert all(name in described and name in schemas for name in ("Progress", "EpochReport", "RunEnd"))
+    assert {*schemas["RunEnd"]["properties"]} == {"state", "model", "error"}
+    assert {*re.findall(r"#/components/schemas/(\w+)", str(openapi))} <= {*schemas}
+
+
+def test_openapi_makes_clients_that_leave_to_a_preset_what_they_do_not_set(openapi: dict[str, Any]) -> None:
+    schemas = openapi["components"]["schemas"]
+    assert [name for name, field in schemas["TrainRequest"]["properties"].items() if "default" in field] == []
+    assert "required" not in schemas["TrainRequest"]
+    assert (schemas["TrainSpec"]["properties"]["epochs"]["default"], schemas["Dense"]["required"]) == (
+        20,
+        ["type", "units"],
+    )
 
 
 def test_openapi_names_every_operation_after_its_function(openapi: dict[str, Any]) -> None:
