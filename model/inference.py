@@ -20,6 +20,7 @@ from model.spec import TrainSpec
 from model.spec_layers import CLASSES
 
 LEAST_PROBABILITY = 1e-30  # a float32 whose logarithm is finite
+BLANK_SCORE = -10.0  # of a picture without ink, which networks are sure of as of any other
 
 Floats = NDArray[np.float32] | Array
 
@@ -70,15 +71,17 @@ def answer(
 
     images: [B, 28, 28] uint8, ink high, as model.drawing prepares them. Returns [B, C] float32, each row summing to 1,
     and [B] float32: 0 or more is a digit. Without a confidence, as in models of older versions, temperature is 1 and
-    nothing is refused: the score is the largest probability.
+    nothing is refused but what is blank: the score is the largest probability.
     """
     logits = net.apply(parameters, images, network=spec.network)
     if confidence is None:
         probabilities = net.probabilities(logits, spec=spec)
-        return probabilities, jnp.max(probabilities, axis=-1)
-    probabilities = calibrated_probabilities(logits, confidence.temperature, spec=spec)
-    seen = signs(logits, images, confidence.temperature, confidence.gaussians)
-    return probabilities, digit_scores(seen, confidence.scale)
+        scores = jnp.max(probabilities, axis=-1)
+    else:
+        probabilities = calibrated_probabilities(logits, confidence.temperature, spec=spec)
+        seen = signs(logits, images, confidence.temperature, confidence.gaussians)
+        scores = digit_scores(seen, confidence.scale)
+    return probabilities, jnp.where(jnp.any(images > 0, axis=(1, 2)), scores, BLANK_SCORE)
 
 
 def calibrated_probabilities(logits: Array, temperature: float | Array, *, spec: TrainSpec) -> Array:

@@ -62,6 +62,11 @@ def request(**fields: Any) -> dict[str, Any]:
     return {"inputs": [{**image, **fields.pop("image", {})}], **fields}
 
 
+def test_a_picture_without_ink_is_no_digit(client: triton.InferenceServerClient) -> None:
+    images = np.stack([np.zeros((28, 28), np.uint8), IMAGES[0]])
+    assert client.infer("default", [tensor(images)]).as_numpy("is_digit").tolist() == [False, True]
+
+
 def test_a_client_learns_what_is_served(client: triton.InferenceServerClient, default: str) -> None:
     assert client.is_server_live() and client.is_server_ready()
     server = client.get_server_metadata()
