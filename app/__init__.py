@@ -56,6 +56,7 @@ Predictions
 API
     request_counts      every request in the metrics, by its route
     problems            every error as problem+json
+    head_requests       HEAD as GET without a body
     heads               how large a request's head may be, and how long it may take
     deadlines           how long a body may take to arrive
     dependencies        what routes ask for by type

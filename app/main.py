@@ -27,13 +27,14 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from app import logs, problems, users
 from app.database import UNAVAILABLE, Database, NewerDatabaseError, persisting
 from app.deadlines import BodyDeadline
 from app.dependencies import State, only_known_parameters
 from app.errors import describe
+from app.head_requests import HeadAsGet
 from app.heads import BoundedHeads
 from app.jobs import Jobs
 from app.lifeline import end_with_parent
@@ -67,7 +68,7 @@ class Service(FastAPI):
         layers = problems.TooLargeAsProblem(super().build_middleware_stack())
         settings: Settings = self.state.settings
         quick = BodyDeadline(predict.QuickPredict(layers, settings.max_body_bytes), settings.body_seconds)
-        return _head_as_get(CountRequests(quick, self.state.metrics))
+        return HeadAsGet(CountRequests(quick, self.state.metrics))
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -77,15 +78,6 @@ class Service(FastAPI):
             train.document_events(self.openapi_schema)
             problems.document_problems(self.openapi_schema)
         return self.openapi_schema
-
-
-def _head_as_get(app: ASGIApp) -> ASGIApp:
-    """Whatever is got can be asked for its head alone (RFC 9110, 9.3.2): the server leaves the body out."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope, receive, send)
-
-    return answer
 
 
 class FreshStaticFiles(StaticFiles):

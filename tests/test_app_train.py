@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 
@@ -140,6 +141,16 @@ def test_a_long_run_sends_progress_every_second_until_it_is_cancelled(service: S
     assert (ended["state"], ended["model"]) == ("cancelled", None)
     assert ended["progress"]["step"] > 0
     assert list(events(service, run))[-1] == ("end", None, {"state": "cancelled", "model": None, "error": None})
+
+
+def test_a_running_runs_events_have_a_head_and_their_connection_goes_on(service: Service) -> None:
+    run = service.train(**LONG_SPEC)
+    service.wait_for_state(run, "running")
+    with httpx2.Client(base_url=service.url, limits=httpx2.Limits(max_connections=1)) as one:
+        head = one.head(f"/train/{run}/events")
+        assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert one.get("/healthz", timeout=SOON_SECONDS).json() == {"status": "ok"}
+    service.http.post(f"/train/{run}/cancel")
 
 
 def test_a_queued_run_has_its_position_and_can_be_cancelled(service: Service) -> None:
