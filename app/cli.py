@@ -183,10 +183,11 @@ def _read_spec(path: Path | None, preset: str) -> "TrainSpec":
     from app.schemas import located_message_of, told
     from model.presets import TrainRequest
 
+    given = {"preset": preset, **_read_json(path)}
     try:
-        return TrainRequest.model_validate({"preset": preset, **_read_json(path)}).spec()
+        return TrainRequest.model_validate(given).spec()
     except ValidationError as error:
-        fail("\n".join(map(located_message_of, told(error.errors()))))
+        fail("\n".join(map(located_message_of, told(error.errors(), given))))
 
 
 def _read_json(path: Path | None) -> dict[str, Any]:

@@ -58,4 +58,5 @@ async def only_known_parameters(request: Request) -> None:
     if request.scope["query_string"]:
         known = [field.alias for field in request.scope["route"].dependant.query_params]
         for name in request.query_params.keys() - set(known):
-            raise InvalidInputError(f"no such parameter; expected {', '.join(known) or 'none'}", "query", name[:100])
+            expected = ", ".join(known) or "none"
+            raise InvalidInputError(f"there is no parameter {name[:100]!r}; expected {expected}", "query", name[:100])

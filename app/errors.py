@@ -29,8 +29,9 @@ class UnauthorizedError(InklingError):
     status = HTTPStatus.UNAUTHORIZED
     headers: ClassVar = {"WWW-Authenticate": "Bearer"}
 
-    def __init__(self) -> None:
-        super().__init__("this service asks for a key; send it as `Authorization: Bearer KEY`")
+    def __init__(self, *, is_wrong: bool) -> None:
+        what = "this is no key of this service; send one" if is_wrong else "this service asks for a key; send it"
+        super().__init__(f"{what} as `Authorization: Bearer KEY`")
 
 
 class ForbiddenError(InklingError):

@@ -4,15 +4,18 @@ import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from json import JSONDecodeError
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic.json_schema import models_json_schema
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.database import UNAVAILABLE
@@ -124,7 +127,11 @@ def problem(
 
 
 async def _answer_inkling_error(request: Request, error: Any) -> JSONResponse:
-    return problem(request.scope, error.status, str(error), loc=getattr(error, "loc", ()), headers=error.headers)
+    loc, detail = getattr(error, "loc", ()), str(error)
+    errors = [FieldError(loc=list(loc), msg=detail)] if loc else []
+    if any(isinstance(part, int) for part in loc):  # one of several that were sent
+        detail = f"{'.'.join(map(str, loc))}: {detail}"
+    return problem(request.scope, error.status, detail, errors=errors, headers=error.headers)
 
 
 async def _answer_database_error(request: Request, error: Exception) -> JSONResponse:
@@ -134,7 +141,11 @@ async def _answer_database_error(request: Request, error: Exception) -> JSONResp
 
 async def _answer_validation_error(request: Request, error: Any) -> JSONResponse:
     """Names every field that is wrong; what was sent is not echoed."""
-    errors = [_field_error(item) for item in told(error.errors())[:REPORTED_ERRORS]]
+    found = error.errors()
+    if found[0]["type"] == "json_invalid":
+        wrong = JSONDecodeError(found[0]["ctx"]["error"], error.body, found[0]["loc"][-1])
+        return _answer_no_json(request, wrong)
+    errors = [_field_error(item) for item in told(found, {"body": error.body} if error.body else {})[:REPORTED_ERRORS]]
     media_type = request.headers.get("content-type", "missing")
     if [item.loc for item in errors] == [["body"]] and not media_type.startswith("application/json"):
         unread = f"Content-Type is {media_type}; expected application/json"
@@ -143,24 +154,40 @@ async def _answer_validation_error(request: Request, error: Any) -> JSONResponse
     return problem(request.scope, HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
 
+def _answer_no_json(request: Request, reason: BaseException) -> JSONResponse:
+    """Without Python's own advice, behind a semicolon."""
+    detail = f"not JSON: {str(reason).partition(';')[0]}"
+    return problem(request.scope, HTTPStatus.UNPROCESSABLE_ENTITY, detail, loc=("body",))
+
+
 def _field_error(item: Any) -> FieldError:
     """Without what was sent: a name that is no field's is cut short."""
     loc = [part[:100] if isinstance(part, str) else part for part in item["loc"]]
-    if item["type"] == "json_invalid":
-        return FieldError(loc=loc, msg=f"not JSON: {item['ctx']['error']}")
     return FieldError(loc=loc, msg=message_of(item))
 
 
 async def _answer_http_exception(request: Request, error: Any) -> JSONResponse:
+    headers = error.headers
+    match error.status_code:
+        case HTTPStatus.BAD_REQUEST if error.__cause__:
+            return _answer_no_json(request, error.__cause__)
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": ", ".join(sorted(_methods(request)))}
     loc = ("body",) if error.status_code in _BODY_ERRORS else ()
-    return problem(request.scope, error.status_code, _detail(request, error), loc=loc, headers=error.headers)
+    return problem(request.scope, error.status_code, _detail(request, error), loc=loc, headers=headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """All that the path answers; Starlette tells those of one route. HEAD is answered as GET."""
+    routes = (context.original_route for context in iter_route_contexts(request.app.routes))
+    found = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
+    methods = {method for route in found for method in getattr(route, "methods", ())}
+    return methods | {"HEAD"} if "GET" in methods else methods or {"GET", "HEAD"}  # the page's files
 
 
 def _detail(request: Request, error: Any) -> str:
     """What FastAPI and Starlette raise by themselves says little more than its status."""
     match error.status_code:
-        case HTTPStatus.BAD_REQUEST if error.__cause__:
-            return f"not JSON: {error.__cause__}"
         case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED:
             asked = f"{request.method} {request.url.path[:100]}"
             return f"nothing here answers {asked}; /openapi.json describes what there is"

@@ -1,5 +1,6 @@
 """From the body of a request to drawings, in every form that they may be sent."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,7 +10,6 @@ from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from pydantic_core import from_json
-from starlette.datastructures import UploadFile
 
 from app.computing import computed
 from app.drawings import Drawing, decoded
@@ -38,6 +38,7 @@ async def read_drawings(request: Request) -> list[Drawing]:
 
 async def parsed(parse: Callable[[bytes], Parsed], body: bytes) -> Parsed:
     """What a JSON body says; a large one is read in a thread, so that it holds up nobody."""
+    body = body.removeprefix(BOM_UTF8)  # which many a program of Windows writes first
     return parse(body) if len(body) <= SMALL_BODY_BYTES else await computed(parse, body)
 
 
@@ -51,10 +52,14 @@ def unexpected_type(media_type: str, expected: str) -> MediaTypeError:
 
 
 async def _read_form(request: Request) -> Drawing:
-    async with request.form(max_files=1) as form:
+    async with request.form(max_files=2) as form:
         upload = form.get("image")
-        if not isinstance(upload, UploadFile):
+        if isinstance(upload, str):
+            raise InvalidInputError("the form's 'image' has no filename, and so is text; send a file", "body", "image")
+        if upload is None:
             raise InvalidInputError("the form has no file in its field 'image'", "body", "image")
+        if len(form.getlist("image")) > 1:
+            raise InvalidInputError("a form has one 'image'; JSON's `images` has many", "body", "image")
         if other := next((name for name in form if name != "image"), None):
             raise InvalidInputError(f"a form has the field 'image' alone; {_IN_THE_QUERY}", "body", other[:100])
         return Drawing(await upload.read(), ("body", "image"))

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic_core import ErrorDetails
@@ -184,10 +184,31 @@ _OF_PATTERN = {
 }
 
 
-def told(errors: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Without those that only follow from others: an array is too short where its items are wrong."""
+def told(errors: list[ErrorDetails], given: dict[str, Any]) -> list[ErrorDetails]:
+    """With their paths in what was given, without those that only follow from others: an array is too short where its
+    items are wrong."""
     wrong = {error["loc"][:depth] for error in errors for depth in range(len(error["loc"]))}
-    return [error for error in errors if error["type"] != "too_short" or error["loc"] not in wrong]
+    own = [error for error in errors if error["type"] != "too_short" or error["loc"] not in wrong]
+    return [error | {"loc": _path_in(given, error["loc"])} for error in own]
+
+
+def _path_in(given: Any, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Pydantic also names the kind that it chose: ("optimizer", "adam", "lr"), where no field is called `adam`."""
+    if loc[0] not in given:
+        return loc
+    path: list[str | int] = []
+    may_be_kind = False
+    for depth, part in enumerate(loc, 1):
+        match given:
+            case dict() if not (may_be_kind and part == given.get("type")) and (part in given or depth == len(loc)):
+                given, may_be_kind = given.get(part), True
+            case list() if isinstance(part, int) and part < len(given):
+                given, may_be_kind = given[part], True
+            case _:
+                may_be_kind = False  # it has been told once
+                continue
+        path.append(part)
+    return tuple(path)
 
 
 def message_of(error: ErrorDetails) -> str:

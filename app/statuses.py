@@ -96,6 +96,8 @@ def summary(status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot) -> dic
     assert status.attributes is not None, "enqueue gives every run some"
     spec = _spec_of(status)
     run, end = status.workflow_id, end_of(status)
+    created_at = datetime.fromisoformat(status.attributes["created_at"])
+    ended_at = _time(status.completed_at)
     waits = end.state == RunState.QUEUED
     return {
         "id": run,
@@ -103,9 +105,9 @@ def summary(status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot) -> dic
         "state": end.state,
         "queue_position": outlook.positions.get(run) if waits else None,
         "starts_in_seconds": outlook.waits.get(run) if waits else None,
-        "created_at": status.attributes["created_at"],
+        "created_at": created_at,
         "started_at": snapshot["started_at"] or _time(status.dequeued_at),
-        "ended_at": _time(status.completed_at),
+        "ended_at": ended_at and max(ended_at, created_at),  # on SQLite, DBOS keeps whole seconds
         "worker": snapshot["worker"],
         "spec": spec,
         "progress": snapshot["progress"],

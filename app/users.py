@@ -25,7 +25,7 @@ async def _user(
     for name, key in settings.api_keys.items():
         if given and _is(key.get_secret_value(), given.credentials):
             return name
-    raise UnauthorizedError
+    raise UnauthorizedError(is_wrong=given is not None)
 
 
 def _is(key: str, given: str) -> bool:
@@ -53,6 +53,6 @@ def require_priority(user: str, priority: Priority, settings: Settings) -> None:
 
 
 def may_change(user: str, owner: str | None, settings: Settings) -> None:
-    """Raises ForbiddenError for another user's run; where no keys are set, everybody may."""
-    if settings.api_keys and user != owner and user not in settings.priority_users:
+    """Raises ForbiddenError for another user's run; one of nobody with a key, as the service's own, everybody may."""
+    if owner in settings.api_keys and user != owner and user not in settings.priority_users:
         raise ForbiddenError("this run is another user's; only they and priority users may cancel or delete it")

@@ -132,7 +132,7 @@ const numberIn = ({ valueAsNumber }) => (Number.isNaN(valueAsNumber) ? null : va
 const indexOf = ({ loc: [, field, index] }) => (field === "network" ? index : undefined);
 
 /** Of the layer; undefined: the error is about all of it. @param {FieldError} error */
-const settingOf = ({ loc: [, , , , setting] }) => setting;
+const settingOf = ({ loc: [, , , setting] }) => setting;
 
 /** @param {FieldError} error */
 function textOf(error) {

@@ -18,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from app import cli
+from app.client import Inkling
 from app.settings import Settings
 from model.checkpoint import from_bytes
 from tests.drawings import draw, encoded
@@ -177,7 +178,7 @@ def test_data_fetches_mnist_into_the_cache(cache_dir: Path) -> None:
             '{"epochs": 0, "network": [{"type": "dense", "units": 0}]}',
             "epochs: Input should be greater than or equal to 1",
         ),
-        ('{"epochs": 0, "network": [{"type": "dense", "units": 0}]}', "network.0.dense.units: Input should be greater"),
+        ('{"epochs": 0, "network": [{"type": "dense", "units": 0}]}', "network.0.units: Input should be greater"),
         ('{"epochs": 1', "not a JSON object"),
         ("[]", "not a JSON object"),
         (None, "No such file or directory"),
@@ -372,13 +373,15 @@ def test_a_service_that_is_not_there_is_named_in_one_line(arguments: tuple[str, 
 
 
 def test_a_key_is_asked_for_by_its_variables_name(tmp_path: Path) -> None:
-    with serving(tmp_path, "api", INKLING_API_KEYS='{"ada": "5ecret"}') as service:
+    with serving(tmp_path, "api", INKLING_API_KEYS='{"ada": "5ecret", "bob": "m0re secret"}') as service:
         result = on(service, "cancel", "first-0")
         assert (result.returncode, result.stdout) == (1, "")
         assert result.stderr.endswith("; a command sends the key in INKLING_KEY\n")
         result = inkling("train", "--remote", "--preset", "quick", INKLING_URL=service.url, INKLING_KEY="wrong")
         assert (result.returncode, result.stdout) == (1, "")
-        result = inkling("cancel", "first-0", INKLING_URL=service.url, INKLING_KEY="5ecret")
+        with Inkling(service.url, key="m0re secret") as bob:
+            run = bob.train()
+        result = inkling("cancel", run.id, INKLING_URL=service.url, INKLING_KEY="5ecret")
         assert (result.returncode, result.stderr.partition(";")[0]) == (1, "this run is another user's")
 
 

@@ -1,6 +1,8 @@
 """The REST contract in one process and without a worker: what each route answers, to whom, and with which headers."""
 
 import base64
+import codecs
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -99,10 +101,14 @@ def test_a_run_is_its_users_own_and_a_teachers(keyed: TestClient) -> None:
     unknown = keyed.post(f"{path}/cancel")
     assert "Authorization: Bearer KEY" in problem(unknown, 401)
     assert unknown.headers["www-authenticate"] == "Bearer"
+    wrong = keyed.post(f"{path}/cancel", headers={"Authorization": "Bearer nobody's"})
+    assert "this is no key of this service" in problem(wrong, 401)
     assert "this run is another user's; only" in problem(keyed.post(f"{path}/cancel", headers=bearer("bob")), 403)
     assert keyed.post(f"{path}/cancel", headers=bearer("teacher")).json()["state"] == "cancelled"
     problem(keyed.delete(path, headers=bearer("bob")), 403)
     assert keyed.delete(path, headers=bearer("ada")).status_code == 204
+    services_own = keyed.post("/train/first-0/cancel", headers=bearer("ada"))
+    assert services_own.json()["state"] == "cancelled"
     high = keyed.post("/train?priority=high", json=SMALL_SPEC, headers=bearer("bob"))
     assert "INKLING_PRIORITY_USERS" in problem(high, 403)
 
@@ -125,7 +131,7 @@ def test_a_run_is_queued_cancelled_and_deleted(rest: TestClient) -> None:
     assert (events.headers["cache-control"], events.headers["x-accel-buffering"]) == ("no-cache", "no")
     assert events.text == 'event: end\ndata: {"state":"cancelled","model":null,"error":null}\n\n'
     deleted = rest.delete(path)
-    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert (deleted.status_code, deleted.content, "content-type" in deleted.headers) == (204, b"", False)
     problem(rest.get(f"{path}/events"), 404)
 
 
@@ -209,7 +215,23 @@ def test_whatever_is_got_may_be_asked_for_its_head_alone(rest: TestClient, path:
         ("POST", "/train", b'{"class_weight": [1]}', 422, "body.class_weight: Input should have at least 10 items"),
         ("POST", "/train", b'{"name": " "}', 422, "body.name: Input should be printable, on one line, and more than"),
         ("PUT", "/aliases/A", b'{"model": "default"}', 422, "path.alias: Input should be 1 to 32 of a-z, 0-9 and -"),
-        ("POST", "/train", b"\x1f\x8b\x08", 400, "not JSON: 'utf-8' codec can't decode byte 0x8b in position 1"),
+        ("POST", "/train", b"\x1f\x8b\x08", 422, "not JSON: 'utf-8' codec can't decode byte 0x8b in position 1"),
+        (
+            "POST",
+            "/train",
+            b'{"epochs": 1,}',
+            422,
+            "not JSON: Expecting property name enclosed in double quotes: line 1",
+        ),
+        (
+            "POST",
+            "/train",
+            b"1" * 5_000,
+            422,
+            "not JSON: Exceeds the limit (4300 digits) for integer string conversion",
+        ),
+        ("GET", "/models?colour=red", b"", 422, "there is no parameter 'colour'; expected name, sort, order, limit,"),
+        ("POST", "/predict", b'{"images": ["AAAA"]}', 422, "body.images.0: this is not an image in a known format"),
         ("POST", "/train", b" " * 65_537, 413, "the body is larger than the 65,536 bytes that this route takes"),
         (
             "POST",
@@ -230,6 +252,12 @@ def test_a_refusal_says_what_would_be_right(
     assert problem(
         rest.request(method, path, content=sent, headers={"content-type": "application/json"}), status
     ).startswith(says)
+
+
+@pytest.mark.parametrize("path", ["/train?dry_run=true", "/predict"])
+def test_a_mark_of_the_byte_order_before_json_is_passed_over(rest: TestClient, path: str) -> None:
+    body = codecs.BOM_UTF8 + json.dumps({"pixels": PIXELS} if path == "/predict" else {"epochs": 1}).encode()
+    assert rest.post(path, content=body, headers={"content-type": "application/json"}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -281,12 +309,14 @@ def test_null_is_as_good_as_nothing(rest: TestClient) -> None:
     ("method", "path", "allowed"),
     [
         ("GET", "/predict", {"POST"}),
-        ("PUT", "/presets", {"GET"}),
-        ("POST", "/healthz", {"GET"}),
-        ("POST", "/", {"GET"}),
+        ("PUT", "/train", {"GET", "HEAD", "POST"}),
+        ("POST", "/models/default", {"GET", "HEAD", "PUT", "PATCH", "DELETE"}),
+        ("POST", "/healthz", {"GET", "HEAD"}),
+        ("POST", "/", {"GET", "HEAD"}),
+        ("POST", "/static/seven.png", {"GET", "HEAD"}),
     ],
 )
-def test_a_method_that_a_route_has_not_is_405_with_those_that_it_has(
+def test_a_method_that_a_path_has_not_is_405_with_those_that_it_has(
     rest: TestClient, method: str, path: str, allowed: set[str]
 ) -> None:
     refused = rest.request(method, path)

@@ -4,7 +4,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 
 from app.aliases import DEFAULT, Candidate
 from app.dependencies import PredictorDep, RegistryDep
@@ -84,7 +84,13 @@ def point_alias(alias: Alias, choice: AliasChoice, registry: RegistryDep) -> Ali
     return registry.point(alias, choice.model)
 
 
-@router.delete("/aliases/{alias}", dependencies=[KEYED], status_code=HTTPStatus.NO_CONTENT, responses=describe(404))
+@router.delete(
+    "/aliases/{alias}",
+    dependencies=[KEYED],
+    status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
+    responses=describe(404),
+)
 def drop_alias(alias: Alias, registry: RegistryDep) -> None:
     """Forgets a name; its model stays."""
     registry.drop(alias)

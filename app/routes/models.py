@@ -111,7 +111,13 @@ def change_model(model: ModelName, change: ModelChange, registry: RegistryDep) -
     return registry.change(model, change.name, change.description)
 
 
-@router.delete("/models/{model}", dependencies=[KEYED], status_code=HTTPStatus.NO_CONTENT, responses=describe(404, 409))
+@router.delete(
+    "/models/{model}",
+    dependencies=[KEYED],
+    status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
+    responses=describe(404, 409),
+)
 def delete_model(model: ModelName, registry: RegistryDep) -> None:
     """Deletes a model that no alias points to."""
     registry.delete(model)

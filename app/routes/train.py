@@ -52,7 +52,10 @@ async def train(
     idempotency_key: Annotated[
         str | None,
         Header(
-            max_length=200, description="Your name for the request: sent again, it queues no more", examples=["7f3a"]
+            min_length=1,
+            max_length=200,
+            description="Your name for the request: sent again, it queues no more",
+            examples=["7f3a"],
         ),
     ] = None,
 ) -> Run | DryRun:
@@ -156,7 +159,7 @@ async def cancel_run(run: RunId, user: UserDep, jobs: JobsDep, settings: Setting
     return await jobs.cancel(run)
 
 
-@router.delete("/{run}", status_code=HTTPStatus.NO_CONTENT, responses=describe(403, 404, 409))
+@router.delete("/{run}", status_code=HTTPStatus.NO_CONTENT, response_class=Response, responses=describe(403, 404, 409))
 async def delete_run(run: RunId, user: UserDep, jobs: JobsDep, settings: SettingsDep) -> None:
     """Removes an ended run and its events; the model that it published stays. Where keys are set, one's own."""
     may_change(user, await jobs.owner(run), settings)
