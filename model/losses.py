@@ -73,8 +73,8 @@ def _mean_squared_error(outputs: Array, targets: Array) -> Array:
 
 
 def _mean_absolute_error(outputs: Array, targets: Array) -> Array:
-    """Mean over the classes of |output - target|."""
-    return jnp.mean(jnp.abs(outputs - targets), axis=-1)
+    """Mean over the classes of |target - output|, in Keras' order: where both are equal, that decides the gradient."""
+    return jnp.mean(jnp.abs(targets - outputs), axis=-1)
 
 
 def _hinge(outputs: Array, targets: Array) -> Array:

@@ -149,7 +149,8 @@ class TrainSpec(Spec):
         gt=0.0,
         le=LARGEST_MOMENTUM,
         description="The model is an exponential moving average of the parameters, of which each step keeps this "
-        "share (Polyak & Juditsky 1992; Keras' `use_ema`); null: the last step's parameters",
+        "share (Polyak & Juditsky 1992; Keras' `use_ema`, but constraints hold for the average, and it is taken of "
+        "batch normalization's statistics too). Validation judges the average; null: the last step's parameters",
         examples=[0.999],
     )
     compute_dtype: Literal["float32", "bfloat16"] = Field(
