@@ -25,6 +25,7 @@ from typing import Any
 import jax
 import uvicorn
 from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -68,7 +69,11 @@ class Service(FastAPI):
         layers = problems.TooLargeAsProblem(super().build_middleware_stack())
         settings: Settings = self.state.settings
         quick = BodyDeadline(predict.QuickPredict(layers, settings.max_body_bytes), settings.body_seconds)
-        return HeadAsGet(CountRequests(quick, self.state.metrics))
+        answering = HeadAsGet(CountRequests(quick, self.state.metrics))
+        if not settings.allowed_origins:
+            return answering
+        read = ("Location", "Retry-After")  # beside what every page may read of an answer
+        return CORSMiddleware(answering, settings.allowed_origins, ["*"], ["*"], expose_headers=read)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

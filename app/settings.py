@@ -9,6 +9,11 @@ from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _POSTGRESQL_URL = "postgresql://USER:PASSWORD@HOST/DATABASE"
+_WRITTEN_AS = {  # the settings that are JSON
+    "api_keys": '{"ada": "5ecret"}',
+    "priority_users": '["teacher"]',
+    "allowed_origins": '["https://school.example"]',
+}
 
 
 class Settings(BaseSettings):
@@ -35,6 +40,9 @@ class Settings(BaseSettings):
     )
     priority_users: Annotated[list[str], NoDecode] = Field(
         [], description="A JSON list of the user names whose runs may have high priority, and who may cancel any run"
+    )
+    allowed_origins: Annotated[list[str], NoDecode] = Field(
+        [], description="A JSON list of the other sites whose pages may use the service; `*`: all of them"
     )
     max_body_bytes: int = Field(
         8_000_000, ge=1_000, description="Size in bytes of a drawing's request above which it is answered 413"
@@ -81,15 +89,23 @@ class Settings(BaseSettings):
     process: int = Field(0, ge=0, le=9_999, description="Which of them this is, from 0; 0 writes the files")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level logged")
 
-    @field_validator("api_keys", "priority_users", mode="before")
+    @field_validator(*_WRITTEN_AS, mode="before")
     @classmethod
     def _parse(cls, given: Any, info: ValidationInfo) -> Any:
         """Here, since pydantic-settings by itself does not say which setting is no JSON."""
         try:
             return from_json(given) if isinstance(given, str) else given
         except ValueError as error:
-            right = '{"ada": "5ecret"}' if info.field_name == "api_keys" else '["teacher"]'
+            right = _WRITTEN_AS[info.field_name or ""]
             raise ValueError(f"not JSON: {error}; write it as {right}") from None
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_allowed_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if not re.fullmatch(r"\*|https?://[^/\s]+", origin):
+                raise ValueError(f"{origin!r} is no origin; write it as {_WRITTEN_AS['allowed_origins']}")
+        return origins
 
     @field_validator("api_keys")
     @classmethod

@@ -82,6 +82,7 @@ def test_a_process_loads_nothing_heavy_that_it_does_not_need(module: str, heavy:
             for key in ("5ecret\r", " 5ecret", "鍵")
         ),
         ("INKLING_PRIORITY_USERS", "ada", """; write it as ["teacher"]"""),
+        ("INKLING_ALLOWED_ORIGINS", '["school.example"]', """is no origin; write it as ["https://school.example"]"""),
         ("INKLING_DATA_DIR", "~nobody123/inkling", "~nobody123 is no user's folder here"),
         *(
             ("INKLING_DATABASE_URL", url, "neither sqlite:///FILE nor postgresql://USER:PASSWORD@HOST/DATABASE")

@@ -126,10 +126,11 @@ def test_a_run_is_queued_cancelled_and_deleted(rest: TestClient) -> None:
     assert (cancelled.status_code, cancelled.json()["state"]) == (202, "cancelled")
     problem(rest.post(f"{path}/cancel"), 409)
 
-    events = rest.get(f"{path}/events", headers={"Last-Event-ID": "7"})
+    events = rest.get(f"{path}/events")
     assert events.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert (events.headers["cache-control"], events.headers["x-accel-buffering"]) == ("no-cache", "no")
-    assert events.text == 'event: end\ndata: {"state":"cancelled","model":null,"error":null}\n\n'
+    assert events.text == 'event: end\ndata: {"state":"cancelled","model":null,"error":null}\nid: 0\n\n'
+    assert rest.get(f"{path}/events", headers={"Last-Event-ID": "0"}).status_code == 204
     deleted = rest.delete(path)
     assert (deleted.status_code, deleted.content, "content-type" in deleted.headers) == (204, b"", False)
     problem(rest.get(f"{path}/events"), 404)
@@ -252,6 +253,23 @@ def test_a_refusal_says_what_would_be_right(
     assert problem(
         rest.request(method, path, content=sent, headers={"content-type": "application/json"}), status
     ).startswith(says)
+
+
+def test_pages_of_other_sites_may_ask_where_that_is_allowed(tmp_path: Path, rest: TestClient) -> None:
+    origin = "https://school.example"
+    asks = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    asks["Access-Control-Request-Headers"] = "authorization, content-type"
+    with client(tmp_path, api_keys=KEYS, allowed_origins=[origin]) as opened:
+        assert opened.options("/train", headers=asks).headers["access-control-allow-origin"] == origin
+        answers = [
+            opened.post("/train", json=SMALL_SPEC, headers={"Origin": origin, **bearer("ada")}),
+            opened.post("/predict", json={"pixels": PIXELS}, headers={"Origin": origin}),
+        ]
+        assert [answer.status_code for answer in answers] == [202, 503]
+        assert {answer.headers["access-control-allow-origin"] for answer in answers} == {origin}
+        strange = opened.get("/train", headers={"Origin": "https://elsewhere.example"})
+        assert "access-control-allow-origin" not in strange.headers
+    assert "access-control-allow-origin" not in rest.get("/train", headers={"Origin": origin}).headers
 
 
 @pytest.mark.parametrize("path", ["/train?dry_run=true", "/predict"])
