@@ -216,6 +216,11 @@ class Jobs:
         end = end_of(await self._status(run))
         return None if end.state in ACTIVE else end
 
+    async def has_told(self, run: str, event: int) -> bool:
+        """Whether an ended run's stream has no event of this offset: its end had it, or one before."""
+        _, events = await asyncio.to_thread(read_events, self._queue, run, event)
+        return not events
+
     def counts(self) -> dict[str, int]:
         """How many runs there are in each state."""
         return count_by_state(self._queue)

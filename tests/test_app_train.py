@@ -99,13 +99,19 @@ def test_a_models_report_is_what_its_saved_parameters_give(service: Service, run
 
 def test_the_stream_replays_a_run_and_resumes_behind_the_last_event(service: Service, run: dict[str, Any]) -> None:
     whole = list(events(service, run["id"]))
-    assert [event_id for _, event_id, _ in whole] == [*range(len(whole) - 1), None]
+    assert [event_id for _, event_id, _ in whole] == [*range(len(whole))]
     kinds = [kind for kind, _, _ in whole]
     assert (kinds[0], kinds.count("epoch"), kinds[-1]) == ("progress", 1, "end")
     assert whole[0][2]["phase"] == "preparing"
     assert whole[-1][2] == {"state": "succeeded", "model": run["model"], "error": None}
     assert list(events(service, run["id"], last_event_id=1)) == whole[2:]
     assert list(events(service, run["id"], last_event_id=len(whole) - 2)) == whole[-1:]
+
+
+def test_a_browser_that_asks_on_behind_the_end_is_told_to_stop(service: Service, run: dict[str, Any]) -> None:
+    *_, (kind, end, _) = events(service, run["id"])
+    answer = service.http.get(f"/train/{run['id']}/events", headers={"Last-Event-ID": str(end)})
+    assert (kind, answer.status_code, answer.content) == ("end", 204, b"")
 
 
 def test_many_watchers_of_a_run_see_the_same_events(service: Service) -> None:
@@ -140,7 +146,8 @@ def test_a_long_run_sends_progress_every_second_until_it_is_cancelled(service: S
     ended = service.get(f"/train/{run}")
     assert (ended["state"], ended["model"]) == ("cancelled", None)
     assert ended["progress"]["step"] > 0
-    assert list(events(service, run))[-1] == ("end", None, {"state": "cancelled", "model": None, "error": None})
+    *_, (kind, _, end) = events(service, run)
+    assert (kind, end) == ("end", {"state": "cancelled", "model": None, "error": None})
 
 
 def test_a_running_runs_events_have_a_head_and_their_connection_goes_on(service: Service) -> None:

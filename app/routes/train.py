@@ -16,6 +16,7 @@ from app.feeds import EventStream
 from app.jobs import Jobs, run_id_of
 from app.scheduling import Priority
 from app.schemas import LOCATION, DryRun, LayerSummary, Run, RunEnd, RunList
+from app.statuses import ACTIVE
 from app.users import UserDep, may_change, require_priority
 from model.data import TRAIN_EXAMPLES
 from model.network import parameter_count
@@ -109,8 +110,8 @@ async def read_run(run: ExistingRun) -> Run:
 _EVENTS = {
     "type": "string",
     "description": "Server-sent events. `data` is JSON: of `progress` a Progress, of `epoch` an EpochReport, of `end`, "
-    "the last, a RunEnd. `id` is the event's offset in the run's stream; `end` has none, and who hears it closes",
-    "examples": ['event: end\ndata: {"state": "succeeded", "model": "3f9a1c0b7d2e", "error": null}\n\n'],
+    "the last, a RunEnd. `id` is the event's offset in the run's stream",
+    "examples": ['event: end\ndata: {"state": "succeeded", "model": "3f9a1c0b7d2e", "error": null}\nid: 41\n\n'],
 }
 
 
@@ -124,7 +125,11 @@ def document_events(openapi: dict[str, Any]) -> None:
     "/{run}/events",
     status_code=HTTPStatus.OK,
     response_class=EventStream,
-    responses={200: {"content": {"text/event-stream": {"schema": _EVENTS}}}, **describe(404, 409)},
+    responses={
+        200: {"content": {"text/event-stream": {"schema": _EVENTS}}},
+        204: {"description": "Last-Event-ID is that of `end`: a browser's EventSource, which asks on, stops at this"},
+        **describe(404, 409),
+    },
 )
 async def watch_run(
     existing: ExistingRun,
@@ -133,8 +138,10 @@ async def watch_run(
         int | None,
         Header(ge=-1, le=2**31, description="Offset of the last event that was received", examples=[41]),
     ] = None,
-) -> EventStream:
+) -> Response:
     """The run as it trains: `progress` and `epoch` events from its start, or behind Last-Event-ID, then one `end`."""
+    if last_event_id is not None and existing.state not in ACTIVE and await jobs.has_told(existing.id, last_event_id):
+        return Response(status_code=HTTPStatus.NO_CONTENT)
     return EventStream(_watch(jobs, existing, 0 if last_event_id is None else last_event_id + 1))
 
 
@@ -149,7 +156,7 @@ async def _watch(jobs: Jobs, run: Run, offset: int) -> AsyncGenerator[bytes, Non
             yield format_sse_event(event="epoch", data_str=epoch.model_dump_json())
     with suppress(RunNotFoundError, *UNAVAILABLE):  # too late for a problem; who asks again is told
         if end := await jobs.end(run.id):
-            yield format_sse_event(event="end", data_str=end.model_dump_json())
+            yield format_sse_event(event="end", data_str=end.model_dump_json(), id=str(offset))
 
 
 @router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(403, 404, 409))
