@@ -63,7 +63,8 @@ class Array(Protocol):
     def tolist(self) -> Any: ...
 
 
-Drawing = str | os.PathLike[str] | bytes | Array  # an image file's path, its bytes, or its pixels
+# An image file's path, its bytes, or its pixels.
+Drawing = str | os.PathLike[str] | bytes | bytearray | memoryview | Array
 D = TypeVar("D", bound=Drawing)
 
 
@@ -293,8 +294,8 @@ def _event(message: Message) -> Event:
 
 def _content(drawing: Drawing) -> Any:
     """An image file's bytes, or rows of pixels."""
-    if isinstance(drawing, bytes):
-        return drawing
+    if isinstance(drawing, bytes | bytearray | memoryview):
+        return bytes(drawing)
     if isinstance(drawing, str | os.PathLike):
         return Path(drawing).read_bytes()
     if not hasattr(drawing, "tolist"):
@@ -302,7 +303,19 @@ def _content(drawing: Drawing) -> Any:
         raise ClientError(
             f"a drawing is an image file's path, its bytes, or an array of pixels; this is of type {given}"
         )
-    return drawing.tolist()
+    rows = drawing.tolist()
+    if (axes := _axes(rows)) != 2:
+        raise ClientError(
+            f"a drawing is an array of two axes, its rows and columns; this has {axes}; give several as a list of them"
+        )
+    return rows
+
+
+def _axes(nested: Any) -> int:
+    """Of an array that was made a list."""
+    if not isinstance(nested, list):
+        return 0
+    return 1 + (_axes(nested[0]) if nested else 0)
 
 
 def _body(content: Any) -> dict[str, Any]:

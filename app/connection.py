@@ -62,6 +62,8 @@ class Connection:
     """Every method raises ClientError."""
 
     def __init__(self, url: str, *, key: str | None, timeout_seconds: float, patience_seconds: float) -> None:
+        if not url.lower().startswith(("http://", "https://")):
+            raise UnreachableError(url, ValueError("an address begins with http:// or https://"))
         headers = {b"Authorization": b"Bearer " + header_value(key, "the key")} if key else None
         try:
             self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_seconds)

@@ -99,11 +99,18 @@ def test_a_run_is_cancelled_once(inkling: Inkling) -> None:
 
 
 def test_every_form_of_a_drawing_is_named_alone_and_among_others(inkling: Inkling) -> None:
-    drawings = [SEVEN, str(SEVEN), SEVEN.read_bytes(), encoded(draw(7), "jpeg"), np.asarray(draw(7))]
+    drawings = [
+        SEVEN,
+        str(SEVEN),
+        SEVEN.read_bytes(),
+        bytearray(SEVEN.read_bytes()),
+        encoded(draw(7), "jpeg"),
+        np.asarray(draw(7)),
+    ]
     alone = [inkling.predict(drawing) for drawing in drawings]
-    assert [answer.digit for answer in alone] == [7] * 5
+    assert [answer.digit for answer in alone] == [7] * 6
     together = inkling.predict([*drawings, encoded(draw(4))])
-    assert [answer.digit for answer in together] == [7] * 5 + [4]
+    assert [answer.digit for answer in together] == [7] * 6 + [4]
     assert together[0].probabilities == pytest.approx(alone[0].probabilities, abs=1e-5)
     assert inkling.predict([]) == []
 
@@ -143,6 +150,10 @@ def test_what_is_wrong_with_a_request_is_named(inkling: Inkling) -> None:
         inkling.predict("no file.png")
     with pytest.raises(ClientError, match=r"^a drawing is an image file's path, .*; this is of type list$"):
         inkling.predict([[0, 255], [255, 0]])
+    with pytest.raises(
+        ClientError, match=r"^a drawing is an array of two axes, .* has 3; give several as a list of them$"
+    ):
+        inkling.predict(np.zeros((2, 28, 28)))
     for ask in (inkling.run, inkling.model, inkling.delete_alias, lambda name: next(inkling.watch(name))):
         with pytest.raises(ClientError, match=r"^the name of a run, model or alias is empty$"):
             ask("")
@@ -361,6 +372,7 @@ def test_an_address_where_nobody_answers_is_named_at_once(url: str) -> None:
     with pytest.raises(UnreachableError) as failed, Inkling(url) as inkling:
         inkling.model()
     assert str(failed.value).startswith(f"cannot reach {url}: ")
+    assert ("an address begins with http://" in str(failed.value)) == url.startswith("localhost")
     if url.endswith(":9"):
         with pytest.raises(UnreachableError), Inkling(url) as inkling:
             next(inkling.watch("some"))
