@@ -141,7 +141,7 @@ class Aliases:
 def require_free(alias: str) -> None:
     """Raises ReservedAliasError for a name that has a route of its own, or that looks like a model's id."""
     if alias in RESERVED:
-        raise ReservedAliasError(f"{alias!r} is not set or dropped here; see {RESERVED[alias]}")
+        raise ReservedAliasError(f"{alias!r} cannot be set or dropped here; see {RESERVED[alias]}")
     if _MODEL_ID.fullmatch(alias):
         raise ReservedAliasError(f"{alias!r} looks like a model's id; take another name")
 

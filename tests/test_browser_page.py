@@ -1019,7 +1019,7 @@ def test_a_model_is_given_names_of_ones_own_that_move_and_are_taken_away(
     expect(editor.get_by_label("Aliases")).to_have_value("homework room-12")
     editor.get_by_label("Aliases").press("Escape")
     name_it("compare")
-    expect(editor.locator(".message")).to_contain_text("'compare' cannot be set here")
+    expect(editor.locator(".message")).to_contain_text("'compare' cannot be set or dropped here")
     editor.get_by_label("Aliases").press("Escape")
     name_it("room-12")
     expect(row.locator(".badge", has_text="homework")).to_have_count(0)
