@@ -1317,7 +1317,8 @@ def test_a_first_start_shows_its_progress_until_a_digit_can_be_read(context: Bro
 
 
 def test_answers_that_break_off_stop_nothing(page: Page) -> None:
-    broken = re.compile(r":\d+/(presets|models|train|predict|readyz)")
+    # Of events a browser complains aloud, also those that the page was about to ask for before it is loaded again.
+    broken = re.compile(r":\d+/(presets|models|train(?!/[^/]+/events)|predict|readyz)")
     page.route(broken, lambda route: route.fulfill(content_type="application/json", body="{"))
     page.reload()
     expect(page.locator("#ready-note")).to_contain_text("The service does not answer right now.")
