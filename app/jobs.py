@@ -216,8 +216,8 @@ class Jobs:
         end = end_of(await self._status(run))
         return None if end.state in ACTIVE else end
 
-    async def has_told(self, run: str, event: int) -> bool:
-        """Whether an ended run's stream has no event of this offset: its end had it, or one before."""
+    async def is_behind_end(self, run: str, event: int) -> bool:
+        """Whether an ended run's stream has no event of that offset, which is the end's then, or beyond."""
         _, events = await asyncio.to_thread(read_events, self._queue, run, event)
         return not events
 

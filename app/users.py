@@ -53,6 +53,6 @@ def require_priority(user: str, priority: Priority, settings: Settings) -> None:
 
 
 def may_change(user: str, owner: str | None, settings: Settings) -> None:
-    """Raises ForbiddenError for another user's run; one of nobody with a key, as the service's own, everybody may."""
+    """Raises ForbiddenError for another user's run; the service's own, and those of users without a key, are all's."""
     if owner in settings.api_keys and user != owner and user not in settings.priority_users:
         raise ForbiddenError("this run is another user's; only they and priority users may cancel or delete it")

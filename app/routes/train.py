@@ -140,7 +140,8 @@ async def watch_run(
     ] = None,
 ) -> Response:
     """The run as it trains: `progress` and `epoch` events from its start, or behind Last-Event-ID, then one `end`."""
-    if last_event_id is not None and existing.state not in ACTIVE and await jobs.has_told(existing.id, last_event_id):
+    has_ended = existing.state not in ACTIVE
+    if last_event_id is not None and has_ended and await jobs.is_behind_end(existing.id, last_event_id):
         return Response(status_code=HTTPStatus.NO_CONTENT)
     return EventStream(_watch(jobs, existing, 0 if last_event_id is None else last_event_id + 1))
 
