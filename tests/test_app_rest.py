@@ -5,6 +5,7 @@ import codecs
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,8 @@ def test_a_run_is_queued_cancelled_and_deleted(rest: TestClient) -> None:
     problem(rest.delete(path), 409)
     cancelled = rest.post(f"{path}/cancel")
     assert (cancelled.status_code, cancelled.json()["state"]) == (202, "cancelled")
+    asked_at, ended_at = (datetime.fromisoformat(cancelled.json()[name]) for name in ("created_at", "ended_at"))
+    assert asked_at <= ended_at
     problem(rest.post(f"{path}/cancel"), 409)
 
     events = rest.get(f"{path}/events")
