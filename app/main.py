@@ -44,6 +44,7 @@ from app.predictor import Predictor
 from app.registry import Registry
 from app.request_counts import CountRequests
 from app.routes import aliases, evaluate, health, inference, metrics, models, predict, train
+from app.schemas import RunEnd, add_schema
 from app.settings import Settings
 from app.uploads import Uploads
 from model.compilation import configure_jax
@@ -80,7 +81,7 @@ class Service(FastAPI):
             self.openapi_schema = super().openapi()
             if not self.state.settings.api_keys:
                 users.document_no_keys(self.openapi_schema)
-            train.document_events(self.openapi_schema)
+            add_schema(self.openapi_schema, RunEnd)  # of a run's events, which the document has as one text
             problems.document_problems(self.openapi_schema)
         return self.openapi_schema
 

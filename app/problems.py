@@ -11,7 +11,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
-from pydantic.json_schema import models_json_schema
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -20,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.database import UNAVAILABLE
 from app.errors import DatabaseAwayError, InklingError, describe
-from app.schemas import FieldError, Problem, message_of, told
+from app.schemas import SCHEMA_REF, FieldError, Problem, add_schema, located, message_of, told
 
 REPORTED_ERRORS = 20
 ALWAYS_AVAILABLE = ("/healthz", "/metrics", "/presets", "/v2", "/v2/health/live")  # without database and model
@@ -80,10 +79,8 @@ def document_problems(openapi: dict[str, Any]) -> None:
     schemas = openapi["components"]["schemas"]
     for replaced in ("HTTPValidationError", "ValidationError"):
         schemas.pop(replaced, None)
-    template = "#/components/schemas/{model}"
-    _, definitions = models_json_schema([(Problem, "serialization")], ref_template=template)
-    schemas.update(definitions["$defs"])
-    content = {"application/problem+json": {"schema": {"$ref": template.format(model="Problem")}}}
+    add_schema(openapi, Problem)
+    content = {"application/problem+json": {"schema": {"$ref": SCHEMA_REF.format(model="Problem")}}}
     for path, operations in openapi["paths"].items():
         for operation in operations.values():
             responses = operation["responses"]
@@ -115,6 +112,8 @@ def problem(
 ) -> JSONResponse:
     """scope: of the request that it answers; loc: the one field that is wrong; errors: several."""
     errors = [FieldError(loc=list(loc), msg=detail)] if loc else list(errors)
+    if any(isinstance(part, int) for part in loc):  # one of several that were sent
+        detail = located(loc, detail)
     body = Problem(
         title=HTTPStatus(status).phrase,
         status=status,
@@ -127,11 +126,7 @@ def problem(
 
 
 async def _answer_inkling_error(request: Request, error: Any) -> JSONResponse:
-    loc, detail = getattr(error, "loc", ()), str(error)
-    errors = [FieldError(loc=list(loc), msg=detail)] if loc else []
-    if any(isinstance(part, int) for part in loc):  # one of several that were sent
-        detail = f"{'.'.join(map(str, loc))}: {detail}"
-    return problem(request.scope, error.status, detail, errors=errors, headers=error.headers)
+    return problem(request.scope, error.status, str(error), loc=getattr(error, "loc", ()), headers=error.headers)
 
 
 async def _answer_database_error(request: Request, error: Exception) -> JSONResponse:
@@ -150,7 +145,7 @@ async def _answer_validation_error(request: Request, error: Any) -> JSONResponse
     if [item.loc for item in errors] == [["body"]] and not media_type.startswith("application/json"):
         unread = f"Content-Type is {media_type}; expected application/json"
         return problem(request.scope, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, unread, loc=("header", "content-type"))
-    detail = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in errors[:5])
+    detail = "; ".join(located(item.loc, item.msg) for item in errors[:5])
     return problem(request.scope, HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
 

@@ -1,10 +1,12 @@
 """The shapes of requests and answers that are not types of model/ already; those about models: app.model_schemas."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
 from pydantic_core import ErrorDetails
 
 from model.reports import EpochReport, StepReport
@@ -18,6 +20,15 @@ ALIAS_NAME = r"^[a-z][a-z0-9-]{0,31}$"
 ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 LOCATION = {"Location": {"description": "The path of what was made", "schema": {"type": "string"}}}  # for OpenAPI
+
+
+SCHEMA_REF = "#/components/schemas/{model}"
+
+
+def add_schema(openapi: dict[str, Any], model: type[BaseModel]) -> None:
+    """Adds the shape of what no route answers by itself, and those of its parts, to an OpenAPI document."""
+    _, definitions = models_json_schema([(model, "serialization")], ref_template=SCHEMA_REF)
+    openapi["components"]["schemas"].update(definitions["$defs"])
 
 
 class Wire(Spec):
@@ -223,9 +234,13 @@ def message_of(error: ErrorDetails) -> str:
     return _IN_JSON.get(error["type"], error["msg"]).removeprefix("Value error, ")
 
 
+def located(loc: Sequence[str | int], message: str) -> str:
+    """Behind the path of the field."""
+    return f"{'.'.join(map(str, loc))}: {message}"
+
+
 def located_message_of(error: ErrorDetails) -> str:
-    """The same behind the path of the field."""
-    return f"{'.'.join(map(str, error['loc']))}: {message_of(error)}"
+    return located(error["loc"], message_of(error))
 
 
 class FieldError(Wire):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -15,7 +15,7 @@ from app.errors import KeyTakenError, RunNotFoundError, describe
 from app.feeds import EventStream
 from app.jobs import Jobs, run_id_of
 from app.scheduling import Priority
-from app.schemas import LOCATION, DryRun, LayerSummary, Run, RunEnd, RunList
+from app.schemas import LOCATION, DryRun, LayerSummary, Run, RunList
 from app.statuses import ACTIVE
 from app.users import UserDep, may_change, require_priority
 from model.data import TRAIN_EXAMPLES
@@ -113,12 +113,6 @@ _EVENTS = {
     "the last, a RunEnd. `id` is the event's offset in the run's stream",
     "examples": ['event: end\ndata: {"state": "succeeded", "model": "3f9a1c0b7d2e", "error": null}\nid: 41\n\n'],
 }
-
-
-def document_events(openapi: dict[str, Any]) -> None:
-    """Adds the shape of an event that no route answers by itself to an OpenAPI document."""
-    schema = RunEnd.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
-    openapi["components"]["schemas"] |= schema.pop("$defs") | {RunEnd.__name__: schema}
 
 
 @router.get(
