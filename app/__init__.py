@@ -37,7 +37,8 @@ Workers
     slots               a worker's place on its machine
     crashes             why a trainer died
     upkeep              signs of life, takeover, sweeping
-    trainer             the process that trains one run
+    attempt             one attempt at a run, to its model
+    trainer             the process that trains, run after run
     worker              the process that claims runs and supervises their trainers
 
 Predictions

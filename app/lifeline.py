@@ -17,16 +17,19 @@ PARENT_GONE = 75
 SUPERSEDED = 76  # its attempt at the run is not the newest
 STOPPED = 77  # it was told to, and has saved a last checkpoint
 
-
-def end_with_parent() -> None:
-    threading.Thread(target=_await_end_of_input, name="lifeline", daemon=True).start()
+FORKS = sys.platform == "linux"  # elsewhere what is loaded by then need not survive a fork: macOS' own libraries do not
 
 
-def _await_end_of_input() -> None:
+def end_with_parent(*, with_group: bool = False) -> None:
+    """with_group: ends all of its process group, such as a download that it has started."""
+    threading.Thread(target=_await_end_of_input, args=(with_group,), name="lifeline", daemon=True).start()
+
+
+def _await_end_of_input(with_group: bool) -> None:
     while os.read(sys.stdin.fileno(), 1024):
         pass
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)  # with all that it has started, such as a download
+    if with_group:
+        os.killpg(0, signal.SIGKILL)
     os._exit(PARENT_GONE)
 
 

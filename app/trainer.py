@@ -1,8 +1,9 @@
-"""python -m app.trainer RUN ATTEMPT: trains one run in this process, which owns the device, and publishes its model.
+"""python -m app.trainer: trains run after run, each in a fork of this process, which has loaded what they all need.
 
-Reads the spec as one line of JSON from standard input and writes one JSON message a line to standard output:
-{"kind": "progress" | "epoch" | "end", "data": {...}}. Ends when standard input closes; at SIGTERM, after one more
-checkpoint.
+Reads a run as one line of JSON from standard input, {"run", "attempt", "spec"}, and writes one JSON message a line to
+standard output: {"kind": "process" | "progress" | "epoch" | "end", "data": {...}}. The fork owns the device and
+publishes the model. It ends when standard input closes; at SIGTERM, after one more checkpoint. Where it ends without
+an "end", this process ends in the same way.
 """
 
 import gc
@@ -10,66 +11,61 @@ import gc
 if __name__ == "__main__":  # to look through what is imported for cycles, again and again, is a sixth of a start
     gc.disable()
 
+import contextlib
 import json
 import logging
+import os
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable
 from typing import TextIO
 
 from pydantic import BaseModel
 
 from app import logs
-from app.checkpoints import Checkpoints
-from app.database import UNAVAILABLE, Database, retrying
+from app.attempt import Attempt, Send
+from app.database import Database
 from app.errors import SupersededError
-from app.lifeline import STOPPED, SUPERSEDED, end_with_parent, offer_to_the_memory_killer, take_stdout
-from app.registry import Registry
-from app.schemas import Phase, Progress, RunEnd, RunState
+from app.lifeline import (
+    FORKS,
+    STOPPED,
+    SUPERSEDED,
+    end_with_parent,
+    offer_to_the_memory_killer,
+    take_stdout,
+)
+from app.schemas import RunEnd, RunState
 from app.settings import Settings
-from model.checkpoint import CheckpointError
 from model.compilation import configure_jax
-from model.data import TRAIN_EXAMPLES, DataUnavailableError, Mnist, examples_left, load_mnist
-from model.finish import Finished, finished, salvaged
-from model.losses import DivergedError
-from model.memory import NotEnoughMemoryError, advised_on_memory
-from model.plan import total_steps
-from model.reports import Checkpoint, EpochReport, FitResult, StepReport
-from model.resume import SavedTraining, from_bytes
-from model.scores import MeanScores
 from model.spec import TrainSpec
-from model.train import fit
-
-PROGRESS_SECONDS = 0.25
-
-Send = Callable[[str, BaseModel], None]
 
 _log = logging.getLogger(__name__)
 
 
-def main(run: str, attempt: int) -> None:
-    offer_to_the_memory_killer()
+class Job(BaseModel):
+    """What there is to train."""
+
+    run: str
+    attempt: int
+    spec: TrainSpec
+
+
+class Process(BaseModel):
+    """The one that trains."""
+
+    id: int
+
+
+def main() -> None:
     send = _sender(take_stdout())
     settings = Settings()
     logs.configure("trainer", settings)
-    spec = TrainSpec.model_validate_json(sys.stdin.readline())
-    end_with_parent()
-    configure_jax(settings.cache_dir)
-    database = Database(settings.database)
-    try:
-        end = Attempt(run, attempt, spec, database, settings, send).run()
-    except SupersededError as error:
-        _log.warning("%s", error)
-        sys.exit(SUPERSEDED)
-    except Exception as error:  # noqa: BLE001 - whatever it is, who asked for the run is told
-        _log.exception("the training failed")
-        reason = str(error).partition("\n")[0]
-        end = RunEnd(state=RunState.FAILED, error=f"{type(error).__name__}: {reason}")
-    if end is None:
-        sys.exit(STOPPED)
-    send("end", end)
+    gc.freeze()
+    for line in iter(sys.stdin.readline, ""):
+        if trainer := os.fork() if FORKS else 0:
+            _wait_for(trainer)
+        else:
+            gc.enable()
+            os._exit(_train(Job.model_validate_json(line), settings, send))
 
 
 def _sender(messages: TextIO) -> Send:
@@ -79,118 +75,39 @@ def _sender(messages: TextIO) -> Send:
     return send
 
 
-class Attempt:
-    """One attempt at a run, from its checkpoint or from the start, to its model."""
-
-    def __init__(
-        self, run: str, number: int, spec: TrainSpec, database: Database, settings: Settings, send: Send
-    ) -> None:
-        self._run_id, self._number, self._spec, self._settings, self._send = run, number, spec, settings, send
-        self._registry, self._checkpoints = Registry(database), Checkpoints(database)
-        self._saved: SavedTraining | None = None
-        self._note: str | None = None
-        self._steps = total_steps(spec, examples_left(TRAIN_EXAMPLES, spec.validation_split))
-        self._epochs_done = 0
-        self._stop = threading.Event()
-
-    def run(self) -> RunEnd | None:
-        """Publishes what it has trained; of a training that diverged, parameters from before.
-
-        None: it was stopped, and its checkpoint is saved. Raises SupersededError.
-        """
-        if model := retrying(lambda: self._registry.succeeded_with(self._run_id)):  # its end alone was lost
-            return RunEnd(state=RunState.SUCCEEDED, model=model)
-        self._saved, self._note = _saved(retrying(lambda: self._checkpoints.load(self._run_id)), self._spec)
-        journal = self._saved.journal if self._saved else None
-        self._send_phase("preparing", epoch=journal.epoch if journal else 1, step=journal.step if journal else 0)
-        try:
-            mnist = load_mnist(self._settings.cache_dir)
-            with advised_on_memory(self._spec):  # to save a checkpoint takes some, too
-                result = self._fit(mnist)
-            if result is None:
-                return None
-            self._send_phase("evaluating", epoch=self._epochs_done, step=self._steps // self._spec.epochs)
-            cache_dir = self._settings.cache_dir
-            trained = finished(result.parameters, self._spec, mnist, cache_dir, last_good=result.last_good)
-            model = self._publish(trained, result.validation)
-            return RunEnd(state=RunState.SUCCEEDED, model=model)
-        except DivergedError as error:
-            kept = salvaged(error, self._spec, mnist, self._settings.cache_dir)
-            model = self._publish(kept, None, diverged=True) if kept else None
-            return RunEnd(state=RunState.FAILED, error=str(error), model=model)
-        except (DataUnavailableError, NotEnoughMemoryError) as error:
-            return RunEnd(state=RunState.FAILED, error=str(error))
-
-    def _fit(self, mnist: Mnist) -> FitResult | None:
-        """Sends every epoch, and of the steps so many a second as a person can follow. None: it was stopped."""
-        for epoch in self._saved.journal.history if self._saved else []:
-            self._send("epoch", epoch)
-        sent = -PROGRESS_SECONDS
-        for report in fit(
-            self._spec,
-            mnist.train,
-            saved=self._saved,
-            checkpoint_seconds=self._settings.checkpoint_seconds,
-            stop=self._stop,
-        ):
-            match report:
-                case FitResult():
-                    return report
-                case EpochReport():
-                    self._send("epoch", report)
-                    self._epochs_done = report.epoch
-                case Checkpoint(data):
-                    self._save(data)
-                case StepReport() if time.monotonic() - sent >= PROGRESS_SECONDS:
-                    # Before the first step there is nothing to save, and nothing to wait for.
-                    signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
-                    self._send("progress", Progress(phase="training", note=self._note, **report.model_dump()))
-                    sent = time.monotonic()
-        return None
-
-    def _save(self, checkpoint: bytes) -> None:
-        """A checkpoint that cannot be saved costs nothing but a longer way back; the training goes on."""
-        try:
-            self._checkpoints.save(self._run_id, self._number, checkpoint)
-        except UNAVAILABLE as error:
-            _log.warning("no checkpoint was saved: %s", error.args[0])
-
-    def _publish(self, trained: Finished, validation: MeanScores | None, *, diverged: bool = False) -> str:
-        return retrying(
-            lambda: self._registry.publish(
-                self._run_id,
-                self._spec,
-                trained.data,
-                trained.evaluation,
-                validation,
-                attempt=self._number,
-                diverged=diverged,
-            )
-        )
-
-    def _send_phase(self, phase: Phase, *, epoch: int, step: int = 0) -> None:
-        """After so many steps of the epoch."""
-        epochs = self._spec.epochs
-        done = (epoch - 1) * (self._steps // epochs) + step
-        self._send(
-            "progress",
-            Progress(phase=phase, note=self._note, epoch=epoch, epochs=epochs, step=done, steps=self._steps),
-        )
-
-
-def _saved(data: bytes | None, spec: TrainSpec) -> tuple[SavedTraining | None, str | None]:
-    """The training that a worker left before its end, if there is one, and a note of what becomes of it."""
-    if data is None:
-        return None, None
+def _train(job: Job, settings: Settings, send: Send) -> int:
+    """The exit status. Nothing of JAX may have run before: its threads do not survive a fork."""
+    offer_to_the_memory_killer()
+    end_with_parent(with_group=True)
+    send("process", Process(id=os.getpid()))
+    configure_jax(settings.cache_dir)
     try:
-        saved = from_bytes(data, spec)
-    except CheckpointError as error:
-        _log.warning("started over: %s", error)
-        return None, f"started over: {error}"
-    return saved, f"taken up again {saved.journal.place}"
+        end = Attempt(job.run, job.attempt, job.spec, Database(settings.database), settings, send).run()
+    except SupersededError as error:
+        _log.warning("%s", error)
+        return SUPERSEDED
+    except Exception as error:  # noqa: BLE001 - whatever it is, who asked for the run is told
+        _log.exception("the training failed")
+        reason = str(error).partition("\n")[0]
+        end = RunEnd(state=RunState.FAILED, error=f"{type(error).__name__}: {reason}")
+    if end is None:
+        return STOPPED
+    send("end", end)
+    return 0
+
+
+def _wait_for(trainer: int) -> None:
+    """Until it has ended; ends this process in the same way, unless it ended well."""
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(trainer, signal.SIGTERM))
+    status = os.waitstatus_to_exitcode(os.waitpid(trainer, 0)[1])
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if status < 0:
+        with contextlib.suppress(OSError):  # SIGKILL has no handler
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    elif status > 0:
+        sys.exit(status)
 
 
 if __name__ == "__main__":
-    gc.freeze()
-    gc.enable()
-    main(sys.argv[1], int(sys.argv[2]))
+    main()

@@ -1,6 +1,7 @@
-"""python -m app.worker [--lifeline]: claims runs and supervises the trainer, one child process a run.
+"""python -m app.worker [--lifeline]: claims runs and supervises their trainer, a child process.
 
-The child owns the accelerator and may crash or be ended without harm here; when this process dies, it ends too.
+The child, or rather its fork for each run, owns the accelerator and may crash or be ended without harm here; when this
+process dies, they end too.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from app.checkpoints import Checkpoints
 from app.crashes import PeakMemory, describe_crash
 from app.database import UNAVAILABLE, Database, NewerDatabaseError, persisting, retrying
 from app.heartbeats import Heartbeats
-from app.lifeline import STOPPED, SUPERSEDED, end_with_parent
+from app.lifeline import FORKS, STOPPED, SUPERSEDED, end_with_parent
 from app.run_queue import MAX_ATTEMPTS, prepare
 from app.schemas import RunEnd, RunState, WorkerInfo
 from app.settings import Settings
@@ -80,6 +81,7 @@ class Worker:
         self._checkpoints, self._slot = checkpoints, slot
         self._turn = asyncio.Lock()  # the queue counts a run from its begin on, which may be late on a busy machine
         self._trainer: asyncio.subprocess.Process | None = None
+        self._waiting: asyncio.subprocess.Process | None = None  # a trainer for the next run, from the first one on
         self._abandoned: asyncio.subprocess.Process | None = None
         self._stopping = threading.Event()
         self._has_end = False  # of what is being trained; it may not be written down yet
@@ -101,23 +103,21 @@ class Worker:
     async def _attempt(self, run: str, spec: dict[str, Any], recorder: claims.Recorder) -> RunEnd | None:
         attempt = await persisting(lambda: self._checkpoints.begin(run))
         _log.info("run %s begins, attempt %d", run, attempt)
-        self._trainer = await asyncio.create_subprocess_exec(
-            *TRAINER,
-            run,
-            str(attempt),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, **self._slot.device.environment},
-            start_new_session=True,
-        )
+        trainer = self._trainer = await self._next_trainer()
+        assert trainer.stdin is not None, "it is a pipe"
+        trainer.stdin.write(json.dumps({"run": run, "attempt": attempt, "spec": spec}).encode() + b"\n")
         try:
-            end = await self._supervise(self._trainer, spec, recorder)
+            end = await self._supervise(trainer, recorder)
         except asyncio.CancelledError:
             _log.info("run %s cancelled", run)
             raise
         finally:
-            _kill(self._trainer)
-            await self._trainer.wait()
+            if self._has_end and FORKS:
+                self._waiting = trainer
+            else:
+                _kill(trainer)
+                await trainer.wait()
+                self._waiting = None if self._stopping.is_set() else await self._start_trainer()
             self._trainer = None  # its process id may be another's from now on
         if end:
             _log.info("run %s %s%s", run, end.state, f": {end.error}" if end.error else "")
@@ -126,22 +126,36 @@ class Worker:
                     await asyncio.to_thread(self._checkpoints.delete, run, attempt)
         return end
 
-    async def _supervise(
-        self, trainer: asyncio.subprocess.Process, spec: dict[str, Any], recorder: claims.Recorder
-    ) -> RunEnd | None:
+    async def _next_trainer(self) -> asyncio.subprocess.Process:
+        waiting, self._waiting = self._waiting, None
+        return waiting if waiting and waiting.returncode is None else await self._start_trainer()
+
+    async def _start_trainer(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *TRAINER,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, **self._slot.device.environment},
+            start_new_session=True,
+        )
+
+    async def _supervise(self, trainer: asyncio.subprocess.Process, recorder: claims.Recorder) -> RunEnd | None:
         """None where the attempt is not the run's newest, was given up, or was told to stop."""
-        assert trainer.stdin is not None and trainer.stdout is not None, "both are pipes"
-        trainer.stdin.write(json.dumps(spec).encode() + b"\n")
+        assert trainer.stdout is not None, "it is a pipe"
         memory = PeakMemory(trainer.pid)
         async for line in trainer.stdout:
             if not line.endswith(b"\n"):  # it was killed as it wrote
                 break
             message = json.loads(line)
-            if message["kind"] == "end":
-                self._has_end = True
-                return RunEnd.model_validate(message["data"])
-            memory.look()
-            await recorder.record(message["kind"], message["data"])
+            match message["kind"]:
+                case "process":
+                    memory = PeakMemory(message["data"]["id"])
+                case "end":
+                    self._has_end = True
+                    return RunEnd.model_validate(message["data"])
+                case kind:
+                    memory.look()
+                    await recorder.record(kind, message["data"])
         status = await trainer.wait()
         if self._stopping.is_set():
             await asyncio.Event().wait()  # the run is the next worker's, and this process is about to end

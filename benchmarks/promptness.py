@@ -1,5 +1,6 @@
-"""How soon the service does what it is told: a cancelled run ends, a stopped worker leaves, replicas see a new default.
+"""How soon the service does what it is told: a run trains, a cancelled one ends, a worker leaves, a default is seen.
 
+    .venv/bin/python -m benchmarks.promptness train --times 10
     .venv/bin/python -m benchmarks.promptness cancel --times 20
     .venv/bin/python -m benchmarks.promptness stop --times 5 --database postgresql
     .venv/bin/python -m benchmarks.promptness default --times 10
@@ -39,7 +40,8 @@ class Place(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(required=True)
-    for name, measure, times in (("cancel", cancel, 20), ("stop", stop, 5), ("default", default, 10)):
+    measures = (("train", train, 10), ("cancel", cancel, 20), ("stop", stop, 5), ("default", default, 10))
+    for name, measure, times in measures:
         command = commands.add_parser(name)
         command.add_argument("--times", type=int, default=times)
         command.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
@@ -83,6 +85,20 @@ def gone(pid: int) -> bool:
         return True
 
 
+def train(here: Place, times: int) -> None:
+    """One run after another, of a network that is trained in no time: what any run takes besides its steps."""
+    trained, ended = [], []
+    with serving(here.folder / "data", INKLING_DATABASE_URL=here.url) as service:
+        service.ended(service.train(**SMALL_SPEC))  # compiles, and loads what later runs find
+        for seed in range(times):
+            began = time.monotonic()
+            run = service.train(**SMALL_SPEC, seed=seed)
+            trained.append(seconds_until(lambda run=run: trains(service, run, None), began))
+            ended.append(seconds_until(lambda run=run: service.get(f"/train/{run}")["state"] == "succeeded", began))
+    report("a run's first steps are told of", trained)
+    report("its model is there", ended)
+
+
 def cancel(here: Place, times: int) -> None:
     """Queued: until the answer says so. Running: until its process is gone as well, at any moment of a run."""
     queued, answered, ended = [], [], []
@@ -90,14 +106,14 @@ def cancel(here: Place, times: int) -> None:
         for _ in range(times):
             run, waiting = service.train(**LONG_SPEC), service.train(**SMALL_SPEC)
             queued.append(seconds_to_cancel(service, waiting))
-            wait_for(lambda: len(service.pids("app.trainer")) == 1)
+            wait_for(lambda: len(service.trainers()) == 1)
             time.sleep(random.uniform(0.0, UNTIL_CANCEL_SECONDS))
-            (trainer,) = service.pids("app.trainer")
+            (trainer,) = service.trainers()
             history, began = service.get(f"/train/{run}")["history"], time.monotonic()
             answered.append(seconds_to_cancel(service, run))
             ended.append(seconds_until(partial(gone, trainer), began))
             assert service.get(f"/train/{run}")["history"][: len(history)] == history, "it is kept"
-            assert not service.pids("app.trainer")
+            assert not service.trainers()
     report("a queued run is cancelled", queued)
     report("a running one is", answered)
     report("and its process is gone", ended)
@@ -146,7 +162,7 @@ def stop(here: Place, times: int) -> None:
 def trains(service: Service, run: str, since: str | None) -> bool:
     """Since another moment than its last attempt."""
     found = service.get(f"/train/{run}")
-    return found["started_at"] != since and (found["progress"] or {}).get("phase") == "training"
+    return found["started_at"] != since and (found["progress"] or {}).get("phase") in ("training", "evaluating")
 
 
 def default(here: Place, times: int) -> None:

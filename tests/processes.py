@@ -43,6 +43,10 @@ class Service:
         """Its living processes whose command line has the module's name."""
         return pids(f"TEST_MARK={self._mark}", module)
 
+    def trainers(self) -> list[int]:
+        """Those of its processes that train."""
+        return trainers(f"TEST_MARK={self._mark}")
+
     def kill(self, module: str) -> None:
         """kill -9, as the machine's out-of-memory killer would. Returns when the process and its sockets are gone."""
         (pid,) = self.pids(module)
@@ -155,10 +159,24 @@ def pids(mark: str, module: str = "") -> list[int]:
     return found
 
 
+def trainers(mark: str) -> list[int]:
+    """Those that train, each a fork of one that waits for the next run."""
+    loaded, training = pids(mark, "app.trainer"), []
+    for pid in loaded:
+        with suppress(OSError):  # ended meanwhile
+            if parent(pid) in loaded:
+                training.append(pid)
+    return training
+
+
 def _read(pid: int, what: str) -> bytes:
     """Without pathlib, which takes three times as long: tests that wait ask 20 times a second, of every process."""
     with open(f"/proc/{pid}/{what}", "rb") as file:
         return file.read()
+
+
+def parent(pid: int) -> int:
+    return int(told_of(pid, "PPid"))
 
 
 def told_of(pid: int, name: str) -> str:

@@ -44,9 +44,9 @@ def test_a_run_survives_kill_9_of_worker_and_api_and_gives_the_bits_of_one_that_
     with serving(data_dir, INKLING_DATABASE_URL=database_url, INKLING_CHECKPOINT_SECONDS="0.2") as service:
         run = service.train(**SPEC)
         wait_for(lambda: checkpoints.load(run) is not None)
-        trainers = service.pids("app.trainer")
+        trainers = service.trainers()
         service.kill("app.worker")
-        wait_for(lambda: not set(trainers) & set(service.pids("app.trainer")), SOON_SECONDS)
+        wait_for(lambda: not set(trainers) & set(service.trainers()), SOON_SECONDS)
         service.kill("app.main")
         wait_for(lambda: bool(service.pids("app.main")) and bool(service.pids("app.worker")))
         ended = service.ended(run)
@@ -117,7 +117,7 @@ def test_a_signal_ends_a_download_too(tmp_path: Path) -> None:
 def test_a_signal_ends_every_process_in_the_midst_of_a_run(tmp_path: Path, number: signal.Signals) -> None:
     with serving(tmp_path) as service:
         service.train(**LONG_SPEC)
-        wait_for(lambda: bool(service.pids("app.trainer")))
+        wait_for(lambda: bool(service.trainers()))
         assert len(service.pids()) >= 4
         service.process.send_signal(number)
         service.process.wait(SOON_SECONDS)

@@ -114,7 +114,7 @@ def test_a_worker_that_slept_through_its_replacement_does_no_harm(cluster: Clust
         with cluster.worker():
             ended = cluster.api.ended(run)
         send(sleepers, signal.SIGCONT)
-        wait_for(lambda: not first.pids("app.trainer"), SOON_SECONDS)
+        wait_for(lambda: not first.trainers(), SOON_SECONDS)
         assert cluster.file_of(cluster.api.ended(run)) == cluster.file_of(ended) == undisturbed
         assert cluster.checkpoints.runs() == []
         assert cluster.api.ended(cluster.api.train(**SMALL_SPEC))["state"] == "succeeded"  # by the one that woke
@@ -126,9 +126,9 @@ def test_a_worker_that_wakes_while_its_replacement_trains_gives_way(cluster: Clu
         sleepers = first.pids()
         cluster.put_to_sleep(sleepers)
         with cluster.worker() as second:
-            wait_for(lambda: bool(second.pids("app.trainer")))
+            wait_for(lambda: bool(second.trainers()))
             send(sleepers, signal.SIGCONT)
-            wait_for(lambda: not first.pids("app.trainer"), SOON_SECONDS)
+            wait_for(lambda: not first.trainers(), SOON_SECONDS)
             assert cluster.file_of(cluster.api.ended(run)) == undisturbed
 
 
@@ -163,7 +163,7 @@ def test_a_run_that_kills_its_worker_five_times_fails_and_says_so(cluster: Clust
     folder = cluster.folder / "deadly"
     for _ in range(5):
         with cluster.worker(folder) as worker:
-            wait_for(lambda worker=worker: bool(worker.pids("app.trainer")))
+            wait_for(lambda worker=worker: bool(worker.trainers()))
             worker.process.kill()
     with cluster.worker(folder):
         ended = cluster.api.ended(run)
@@ -180,7 +180,7 @@ def test_a_database_that_was_away_costs_nothing_but_time(tmp_path: Path, postgre
         cluster.worker(**settings) as second,
     ):
         run = cluster.saved_run({**SPEC, "epochs": 80})
-        trainers = first.pids("app.trainer") + second.pids("app.trainer")
+        trainers = first.trainers() + second.trainers()
         postgresql.kill()
         refused = cluster.api.http.post("/train", json=SMALL_SPEC)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5"), refused.text
@@ -189,7 +189,7 @@ def test_a_database_that_was_away_costs_nothing_but_time(tmp_path: Path, postgre
         postgresql.start()
         wait_for(lambda: cluster.api.http.get(f"/train/{run}").status_code == 200)
         time.sleep(dead_seconds + 0.5)
-        assert set(trainers) == {*first.pids("app.trainer"), *second.pids("app.trainer")}
+        assert set(trainers) == {*first.trainers(), *second.trainers()}
         ended = cluster.api.ended(run)
         assert (ended["state"], ended["progress"]["note"]) == ("succeeded", None)
 
@@ -200,7 +200,7 @@ def test_a_stop_of_its_worker_is_no_failure_of_a_run(cluster: Cluster) -> None:
     before = attempts(cluster.folder, run)
     for _ in range(2):
         with cluster.worker(cluster.folder / "stopped") as worker:
-            wait_for(lambda worker=worker: bool(worker.pids("app.trainer")))
+            wait_for(lambda worker=worker: bool(worker.trainers()))
             assert cluster.api.get(f"/train/{run}")["state"] == "running"
             assert attempts(cluster.folder, run) == before + 1
         assert attempts(cluster.folder, run) == before

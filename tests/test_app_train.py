@@ -142,7 +142,7 @@ def test_a_long_run_sends_progress_every_second_until_it_is_cancelled(service: S
     assert kind == "progress", "it came that often before the end"
     assert steps == sorted(set(steps))
     assert service.http.post(f"/train/{run}/cancel").status_code == 202
-    wait_for(lambda: not service.pids("app.trainer"), SOON_SECONDS)
+    wait_for(lambda: not service.trainers(), SOON_SECONDS)
     ended = service.get(f"/train/{run}")
     assert (ended["state"], ended["model"]) == ("cancelled", None)
     assert ended["progress"]["step"] > 0

@@ -2,11 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 
 from app.worker import TRAINER
 from tests.postgresql import Postgresql
-from tests.processes import LONG_SPEC, ROOT, SMALL_SPEC, Service, wait_for
+from tests.processes import LONG_SPEC, ROOT, SMALL_SPEC, Service, send, wait_for
 
 
 def test_equal_specs_give_equal_files(service: Service) -> None:
@@ -43,24 +44,25 @@ def test_a_training_that_diverges_late_publishes_the_last_parameters_that_were_f
 def test_a_trainer_says_what_has_failed_though_nobody_expected_it(postgresql: Postgresql) -> None:
     settings = {"INKLING_DATABASE_URL": postgresql.new_database()}  # without a table
     with subprocess.Popen(
-        [*TRAINER, "run", "1"],
+        TRAINER,
         cwd=ROOT,
         env={**os.environ, **settings},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as trainer:
         assert trainer.stdin is not None and trainer.stdout is not None
-        trainer.stdin.write(json.dumps(SMALL_SPEC).encode() + b"\n")
+        trainer.stdin.write(json.dumps({"run": "run", "attempt": 1, "spec": SMALL_SPEC}).encode() + b"\n")
         trainer.stdin.flush()  # and it stays open: it is the lifeline
-        end = json.loads(trainer.stdout.readline())
+        process, end = (json.loads(trainer.stdout.readline()) for _ in range(2))
+    assert process["kind"] == "process"
     assert (end["kind"], end["data"]["state"]) == ("end", "failed")
     assert 'ProgrammingError: (psycopg.errors.UndefinedTable) relation "models" does not exist' in end["data"]["error"]
 
 
 def test_a_trainer_that_is_killed_fails_its_run_and_nothing_else(service: Service) -> None:
     run = service.train(**LONG_SPEC)
-    wait_for(lambda: bool(service.pids("app.trainer")))
-    service.kill("app.trainer")
+    wait_for(lambda: bool(service.trainers()))
+    send(service.trainers(), signal.SIGKILL)
     ended = service.ended(run)
     assert ended["state"] == "failed"
     assert "ended by signal SIGKILL" in ended["error"]

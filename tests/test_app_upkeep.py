@@ -73,7 +73,7 @@ def test_a_run_that_is_cancelled_while_its_worker_stops_stays_cancelled(tmp_path
     with serving(tmp_path) as service:
         run = service.get("/train")["runs"][0]["id"]  # the service's own first
         wait_for(lambda: service.get(f"/train/{run}")["progress"] is not None)
-        (worker,), (trainer,) = service.pids("app.worker"), service.pids("app.trainer")
+        (worker,), (trainer,) = service.pids("app.worker"), service.trainers()
         os.kill(trainer, signal.SIGSTOP)  # the worker waits for its last checkpoint
         wait_for(lambda: "T (stopped)" in told_of(trainer, "State"))
         os.kill(worker, signal.SIGTERM)

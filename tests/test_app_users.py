@@ -95,7 +95,7 @@ def test_users_take_turns_within_their_limits_and_cancel_their_own(keyed: Servic
 
 def test_without_keys_an_address_is_a_user_and_everybody_may_cancel(tmp_path: Path) -> None:
     with serving(tmp_path, INKLING_MAX_QUEUED_RUNS_PER_USER="1") as service:
-        wait_for(lambda: bool(service.pids("app.trainer")))
+        wait_for(lambda: bool(service.trainers()))
         run = service.train(**SMALL_SPEC)
         assert service.http.post("/train", json=SMALL_SPEC).status_code == 429
         assert service.http.post(f"/train/{run}/cancel").status_code == 202

@@ -16,7 +16,7 @@ from app.schemas import RunEnd, WorkerInfo
 from app.slots import Slot
 from app.worker import Worker
 from tests.models import FIRST_RUN, FirstModel
-from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, serving, wait_for
+from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, parent, serving, wait_for
 
 
 def test_workers_on_one_machine_have_slots_of_their_own_and_train_at_once(
@@ -24,12 +24,12 @@ def test_workers_on_one_machine_have_slots_of_their_own_and_train_at_once(
 ) -> None:
     with serving(with_model(tmp_path), INKLING_WORKERS="2") as service:
         runs = [service.train(**LONG_SPEC) for _ in range(2)]
-        wait_for(lambda: len(service.pids("app.trainer")) == 2)
+        wait_for(lambda: len(service.trainers()) == 2)
         workers = [service.wait_for_state(run, "running")["worker"] for run in runs]
         assert {worker["slot"] for worker in workers} == {0, 1}
         for run in runs:
             assert service.http.post(f"/train/{run}/cancel").json()["state"] == "cancelled"
-        wait_for(lambda: not service.pids("app.trainer"), SOON_SECONDS)
+        wait_for(lambda: not service.trainers(), SOON_SECONDS)
 
 
 def test_a_training_that_gets_no_more_memory_fails_with_the_numbers_and_its_worker_goes_on(
@@ -38,12 +38,28 @@ def test_a_training_that_gets_no_more_memory_fails_with_the_numbers_and_its_work
     with serving(with_model(tmp_path)) as service:
         run = service.train(**LONG_SPEC)
         wait_for(lambda: ((service.get(f"/train/{run}")["progress"] or {}).get("phase")) == "training")
-        (trainer,) = service.pids("app.trainer")
+        (trainer,) = service.trainers()
         (worker,) = service.pids("app.worker")
         resource.prlimit(trainer, resource.RLIMIT_AS, (1, 1))
         error = service.ended(run)["error"]
         assert re.search(r"ran out of memory|may be out of memory: the process held \d\.\d+ GB", error), error
         assert service.pids("app.worker") == [worker]
+        assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
+
+
+def test_one_process_loads_jax_for_every_run_and_another_does_when_it_is_gone(
+    tmp_path: Path, with_model: FirstModel
+) -> None:
+    with serving(with_model(tmp_path)) as service:
+        assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
+        loaded = service.pids("app.trainer")
+        run = service.train(**LONG_SPEC)
+        wait_for(lambda: bool(service.trainers()))
+        assert [parent(trainer) for trainer in service.trainers()] == loaded
+        assert service.http.post(f"/train/{run}/cancel").status_code == 202  # and what the run has started ends
+        wait_for(lambda: not set(loaded) & set(service.pids("app.trainer")), SOON_SECONDS)
+        wait_for(lambda: bool(service.pids("app.trainer")), SOON_SECONDS)
+        service.kill("app.trainer")
         assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
 
 
@@ -86,8 +102,8 @@ def test_a_signal_that_ends_a_trainer(checkpoints: Checkpoints, script: str, end
 
     async def supervised() -> RunEnd | None:
         pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
-        trainer = await asyncio.create_subprocess_exec("sh", "-c", f"read spec; {script}", **pipes)
-        return await worker._supervise(trainer, {}, Recorder(place, empty_snapshot()))
+        trainer = await asyncio.create_subprocess_exec("sh", "-c", script, **pipes)
+        return await worker._supervise(trainer, Recorder(place, empty_snapshot()))
 
     for error in ends:
         end = asyncio.run(supervised())

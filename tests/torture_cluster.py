@@ -18,7 +18,7 @@ from typing import Literal
 
 from app.settings import Settings
 from tests.postgresql import Postgresql, binaries, spare_port
-from tests.processes import ROOT, all_pids, pids, send, wait_for
+from tests.processes import ROOT, all_pids, pids, send, trainers, wait_for
 
 Kind = Literal["sqlite", "postgresql"]
 USERS = ("ada", "ben", "cleo", "dan", "eva")
@@ -87,9 +87,16 @@ class Node:
     def data_dir(self) -> Path:
         return Path(self._environment["INKLING_DATA_DIR"])
 
+    @property
+    def _mark(self) -> str:
+        return f"TEST_NODE={self._environment['TEST_NODE']}"
+
     def pids(self, module: str = "") -> list[int]:
         """Its living processes whose command line has the module's name."""
-        return pids(f"TEST_NODE={self._environment['TEST_NODE']}", module)
+        return pids(self._mark, module)
+
+    def trainers(self) -> list[int]:
+        return trainers(self._mark)
 
     def keep_running(self) -> None:
         with self._lock:

@@ -107,7 +107,9 @@ def worker_is_restarted(cluster: Cluster, draw: random.Random) -> Iterator[Struc
 
 @contextlib.contextmanager
 def trainer_is_killed(cluster: Cluster, draw: random.Random) -> Iterator[Struck]:
-    yield _kill(_training(cluster, draw), TRAINER)
+    node = _training(cluster, draw)
+    hit = node and send(node.trainers(), signal.SIGKILL)
+    yield (node.name if node and hit else ""), 0.0
 
 
 @contextlib.contextmanager
@@ -201,14 +203,14 @@ _PROCESS_FAULTS: dict[Fault, int] = {
 }
 
 
-def _kill(node: Node | None, module: str) -> Struck:
-    hit = node and send(node.pids(module)[:1], signal.SIGKILL)
-    return (node.name if node and hit else ""), 0.0
+def _kill(node: Node, module: str) -> Struck:
+    hit = send(node.pids(module)[:1], signal.SIGKILL)
+    return (node.name if hit else ""), 0.0
 
 
 def _training(cluster: Cluster, draw: random.Random) -> Node | None:
-    """A worker that has a trainer."""
-    nodes = [node for node in cluster.workers if node.pids(TRAINER)]
+    """A worker that has one that trains."""
+    nodes = [node for node in cluster.workers if node.trainers()]
     return draw.choice(nodes) if nodes else None
 
 
