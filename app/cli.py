@@ -78,9 +78,12 @@ def worker() -> None:
 
 
 def _worker_count(settings: Settings) -> int:
-    room = places(gpus(), settings.devices_per_worker)
+    room = places(gpus(), settings.devices_per_worker, settings.workers_per_device)
     if room and settings.workers > room:
-        fail(f"INKLING_WORKERS: the GPUs here are enough for {room}, not {settings.workers}; 0 starts one for each")
+        fail(
+            f"INKLING_WORKERS: the GPUs here are enough for {room}, not {settings.workers}; 0 starts so many, "
+            "and with INKLING_WORKERS_PER_DEVICE they share a GPU"
+        )
     return settings.workers or room or 1
 
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 CPU = "CPU"
 CUDA_PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
+# JAX takes three quarters of a GPU's memory at its start, unless it is told to take less.
+MEMORY_FRACTION, PREALLOCATED = "XLA_CLIENT_MEM_FRACTION", 0.75
 
 # Lines of nvidia-smi -L. A GPU that is divided into instances (MIG) has theirs below its own.
 _GPU = re.compile(r"GPU \d+: (?P<name>.+) \(UUID: (?P<uuid>\S+)\)")
@@ -63,18 +65,26 @@ def gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
     return found
 
 
-def places(found: list[Gpu], per_worker: int) -> int | None:
-    """How many workers the GPUs are enough for; None without GPUs, when workers share the processor."""
-    return max(1, len(found) // per_worker) if found else None
+def places(found: list[Gpu], per_worker: int, sharing: int = 1) -> int | None:
+    """How many workers the GPUs are enough for, so many to each share; None without: they share the processor."""
+    return _shares(found, per_worker) * sharing if found else None
 
 
-def device(found: list[Gpu], slot: int, per_worker: int) -> Device:
-    """The slot's share of the GPUs."""
-    share = found[slot * per_worker : (slot + 1) * per_worker] or found[:per_worker]
-    if not share:
+def device(found: list[Gpu], slot: int, per_worker: int, sharing: int = 1) -> Device:
+    """The slot's share of the GPUs: each has its first worker before one has a second."""
+    if not found:
         return Device(CPU, {})
+    first = slot % _shares(found, per_worker) * per_worker
+    share = found[first : first + per_worker]
+    environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in share)}
+    if sharing > 1:
+        environment[MEMORY_FRACTION] = f"{PREALLOCATED / sharing:.4f}"
     count = "" if len(share) == 1 else f"{len(share)} × "
-    return Device(count + share[0].name, {"CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in share)})
+    return Device(count + share[0].name, environment)
+
+
+def _shares(found: list[Gpu], per_worker: int) -> int:
+    return max(1, len(found) // per_worker)
 
 
 def _named(name: str, cards: list[_Card]) -> Gpu | None:

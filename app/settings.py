@@ -71,9 +71,15 @@ class Settings(BaseSettings):
         5.0, ge=0.1, le=3600.0, description="Least seconds between checkpoints, from which a dead worker's run goes on"
     )
     workers: int = Field(
-        0, ge=0, le=1_000, description="Workers that `inkling serve` starts; 0: one for each GPU, or one"
+        0,
+        ge=0,
+        le=1_000,
+        description="Workers that `inkling serve` starts; 0: as many as the GPUs are enough for, or one",
     )
     devices_per_worker: int = Field(1, ge=1, le=64, description="GPUs that a worker trains each of its runs on")
+    workers_per_device: int = Field(
+        1, ge=1, le=64, description="Workers that share a GPU, and its memory in equal parts"
+    )
     heartbeat_seconds: float = Field(10.0, gt=0.0, le=600.0, description="Seconds between a worker's signs of life")
     dead_seconds: float = Field(
         60.0, gt=0.0, le=3600.0, description="Seconds without one after which another worker takes its run over"

@@ -26,7 +26,8 @@ class Slot(NamedTuple):
 def claim_slot(settings: Settings) -> Slot:
     """The first slot that no living worker holds. Raises NoPlaceError where each needs a GPU and all have one."""
     found = gpus()
-    count = places(found, settings.devices_per_worker)
+    shared = (settings.devices_per_worker, settings.workers_per_device)
+    count = places(found, *shared)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     for number in itertools.count() if count is None else range(count):
         lock = (settings.data_dir / f"worker-{number}.lock").open("a+")
@@ -35,8 +36,8 @@ def claim_slot(settings: Settings) -> Slot:
         except BlockingIOError:
             lock.close()
             continue
-        return Slot(number, _executor(lock, number), device(found, number, settings.devices_per_worker), lock)
-    raise NoPlaceError(f"all {len(found)} GPUs of this machine have a worker; INKLING_DEVICES_PER_WORKER says how many")
+        return Slot(number, _executor(lock, number), device(found, number, *shared), lock)
+    raise NoPlaceError(f"the {len(found)} GPUs of this machine have their {count} workers: INKLING_WORKERS_PER_DEVICE")
 
 
 def _executor(lock: TextIO, number: int) -> str:

@@ -34,6 +34,15 @@ def test_each_worker_has_its_own_gpus() -> None:
     assert device([], slot=3, per_worker=1) == ("CPU", {})
 
 
+def test_workers_that_share_gpus_have_equal_parts_of_their_memory() -> None:
+    two = H100[:2]
+    assert (places(two, 1, 3), places(two, 2, 3), places([], 1, 3)) == (6, 3, None)
+    shares = [device(two, slot, 1, 3).environment for slot in range(6)]
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["GPU-a", "GPU-b"] * 3
+    assert {share["XLA_CLIENT_MEM_FRACTION"] for share in shares} == {"0.2500"}
+    assert device(two, 2, 2, 3).environment["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+
+
 def test_a_machine_without_nvidias_driver_has_no_gpus() -> None:
     assert gpus({"PATH": ""}) == []
 
