@@ -94,7 +94,7 @@ def models(
     from app.terminal import show_models
 
     with _service(url) as inkling:
-        found = inkling.models(name=name, sort=sort, order="asc" if sort in ("name", "loss") else "desc")
+        found = inkling.models(name=name, sort=sort)
         _print_lines(found) if json else show_models(found)
 
 

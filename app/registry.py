@@ -99,11 +99,15 @@ class Registry(Aliases):
         *,
         name: str = "",
         sort: Sort = "created_at",
-        order: Order = "desc",
+        order: Order | None = None,
         limit: int | None = None,
         offset: int = 0,
     ) -> list[ModelInfo]:
-        """Those with `name` in their label, in upper or lower case; all of them, newest first, if nothing is asked."""
+        """Those with `name` in their label, in upper or lower case; all of them, newest first, if nothing is asked.
+
+        order: by default the newest, the best or the largest comes first, and names from A on.
+        """
+        order = order or ("asc" if sort in ("name", "loss") else "desc")
         column = sa.func.lower(_models.c.name) if sort == "name" else _models.c[sort]
         places = [column, _models.c.id]
         query = sa.select(*_INFO).order_by(*(place.desc() if order == "desc" else place for place in places))

@@ -288,6 +288,8 @@ def test_models_are_found_sorted_and_paged(registry: Service, uploaded: list[str
             offset = page["next_offset"]
         assert sorted(model["id"] for model in found) == sorted(model["id"] for model in everything)
         assert [key(model) for model in found] == sorted(key(model) for model in everything), sort
+        best_first = registry.get(f"/models?sort={sort}")["models"]
+        assert best_first == (found if sort in ("name", "loss") else found[::-1])
 
 
 @pytest.mark.parametrize(

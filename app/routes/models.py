@@ -30,7 +30,13 @@ def list_models(
         str, Query(max_length=100, pattern=ONE_LINE, description="Only those with it in their name", examples=["pens"])
     ] = "",
     sort: Annotated[Sort, Query(description="What they are ordered by", examples=["accuracy"])] = "created_at",
-    order: Annotated[Order, Query(description="asc: from small, from A or from old on", examples=["asc"])] = "desc",
+    order: Annotated[
+        Order | None,
+        Query(
+            description="asc: from small, from A or from old on; left out: the newest, best, largest or A first",
+            examples=["asc"],
+        ),
+    ] = None,
     limit: Annotated[
         int | None, Query(ge=1, le=1_000, description="Models on a page; all if left out", examples=[20])
     ] = None,
