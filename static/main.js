@@ -19,6 +19,7 @@ import { RunView } from "./run-view.js";
 import { offerSamples } from "./samples.js";
 import { TrainerForm } from "./trainer-form.js";
 import { Upload } from "./upload.js";
+import { WatchedRun } from "./watched-run.js";
 import { Why } from "./why.js";
 
 /** @typedef {import("./api.js").Model} Model */
@@ -44,7 +45,7 @@ const deletion = new Deletion(find(document, "#deletion", HTMLDialogElement));
 const models = new Models(find(document, "#trained", HTMLElement), {
   answering: find(document, "#answering", HTMLSelectElement),
   deletion,
-  kept: () => [...comparison.chosen, candidate.tried, view.run?.model ?? ""],
+  kept: () => [...comparison.chosen, candidate.tried, watched.run?.model ?? ""],
   onReport: (model) => report.open(model),
   onRun: (id) => {
     chooseRun(id);
@@ -83,13 +84,18 @@ const readiness = new Readiness(find(document, "#ready-note", HTMLElement), (was
   recogniser.ask(true);
 });
 
-const view = new RunView(watch, {
+const watched = new WatchedRun({
+  onRun: () => view.open(),
+  onNews: () => view.show(),
+  onState: () => runs.refresh(),
+});
+
+const view = new RunView(watch, watched, {
   deletion,
   modelOf,
   onDraw: drawWith,
   onReport: (model) => report.open(model),
   onAgain: (run) => form.take(run),
-  onChange: () => runs.refresh(),
   onDelete: () => {
     leaveAddress();
     runs.title.focus({ preventScroll: true }); // the button has gone
@@ -98,19 +104,20 @@ const view = new RunView(watch, {
 });
 
 const runs = new RunList(find(document, "#runs", HTMLElement), {
-  watched: () => view.id,
+  watched: () => watched.id,
   modelOf,
   onChoice: chooseRun,
   onList: (recent) => {
     watchTheMostInteresting(recent);
+    watched.compare(recent);
     view.offer(recent);
-    models.follow(view.run ? [...recent, view.run] : recent);
+    models.follow(watched.run ? [...recent, watched.run] : recent);
   },
 });
 
 const form = new TrainerForm(find(document, "#train-form", HTMLFormElement), (run) => {
   keepInAddress(run.id);
-  view.watch(run);
+  watched.watch(run);
   runs.showNewest();
   watch.scrollIntoView({ block: "nearest" });
 });
@@ -190,9 +197,9 @@ function leaveAddress() {
 /** @param {string} id */
 async function watchRun(id) {
   try {
-    await view.open(id);
+    await watched.open(id);
     runs.show();
-    if (view.run) models.follow([view.run]);
+    if (watched.run) models.follow([watched.run]);
   } catch (cause) {
     if (!NEVER_AGAIN.includes(problemOf(cause).status)) return;
     if (runInAddress() === id) leaveAddress();
@@ -203,7 +210,7 @@ async function watchRun(id) {
 /** Before anybody has chosen: the address' run, a running one, or else the newest. @param {RunSummary[]} recent */
 function watchTheMostInteresting(recent) {
   const [newest] = recent;
-  if (view.isTaken || !newest) return;
+  if (watched.isTaken || !newest) return;
   const choice = recent.find(({ state }) => state === "running") ?? recent.find(isActive) ?? newest;
   watchRun(runInAddress() ?? choice.id);
 }
@@ -218,7 +225,7 @@ document.addEventListener("dragover", (event) => {
   event.preventDefault(); // else a picture that is dropped beside the sheet takes the page's place
   if (event.dataTransfer) event.dataTransfer.dropEffect = "none";
 });
-document.addEventListener("visibilitychange", () => (document.hidden ? view.rest() : view.resume()));
+document.addEventListener("visibilitychange", () => (document.hidden ? watched.rest() : watched.resume()));
 
 form.load();
 readiness.check();

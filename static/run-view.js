@@ -1,50 +1,33 @@
 // @ts-check
-/** One run, watched: its state, its progress and its curves, live or afterwards. */
-import { cancel, deleteRun, follow, problemOf, run } from "./api.js";
+/** The watched run on the page: its state, its progress and its curves, live or afterwards. */
 import { Beside } from "./beside.js";
 import { Chart, logarithmic, upToOne } from "./chart.js";
 import { find, say } from "./dom.js";
 import { EpochTable } from "./epoch-table.js";
 import * as format from "./format.js";
 import { hasLearned } from "./model-choice.js";
-import { Poll } from "./poll.js";
 import { RunFacts } from "./run-facts.js";
-import { isActive, RunRecord } from "./run-record.js";
+import { isActive } from "./run-record.js";
 
 /** @typedef {import("./api.js").Model} Model */
 /** @typedef {import("./api.js").Run} Run */
 /** @typedef {import("./api.js").RunSummary} RunSummary */
 
-const WAITING_MS = 4_000;
-const ENDING_MS = 1_000;
 const PHASES = { preparing: "getting ready", training: "training", evaluating: "being examined on the test images" };
 
 export class RunView {
-  /** @type {Run | null} */
-  #run = null;
-  #record = new RunRecord();
-  /** The run that is asked for, until it is watched. */
-  #wanted = "";
-  #stop = () => {};
-  #hasEnded = false;
-  /** Of these, and of the run's error, the message says one: why what was asked for here was not done, */
-  #refusal = "";
-  /** why nothing newer is known, */
-  #trouble = "";
-  /** and whether the events arrive. */
-  #isConnected = true;
-  #poll = new Poll(() => this.#refresh());
   #frame = 0;
 
   /**
    * @param {HTMLElement} root
+   * @param {import("./watched-run.js").WatchedRun} watched
    * @param {{deletion: import("./deletion.js").Deletion, modelOf: (run: Run) => Model | undefined,
-   *   onDraw: (model: Model) => void, onReport: (model: Model) => void, onAgain: (run: Run) => void, onChange: () => void,
+   *   onDraw: (model: Model) => void, onReport: (model: Model) => void, onAgain: (run: Run) => void,
    *   onDelete: () => void}} options  `modelOf`: what a run has published, if it is there; `onDraw`: it is to answer the
-   *   canvas; `onAgain`: the run is to be changed and trained again; `onChange`: the watched run's state has changed, or
-   *   another run is gone; `onDelete`: the watched one is gone
+   *   canvas; `onAgain`: the run is to be changed and trained again; `onDelete`: the run is gone
    */
-  constructor(root, options) {
+  constructor(root, watched, options) {
+    this.watched = watched;
     this.options = options;
     const part = (/** @type {string} */ selector) => find(root, selector, HTMLElement);
     this.empty = part(".watch-empty");
@@ -78,154 +61,31 @@ export class RunView {
     });
   }
 
-  /** Whether a run is watched, or is about to be. */
-  get isTaken() {
-    return this.#wanted !== "" || this.#run !== null;
-  }
-
-  get run() {
-    return this.#run;
+  get #run() {
+    return this.watched.run;
   }
 
   get #model() {
     return this.#run ? this.options.modelOf(this.#run) : undefined;
   }
 
-  /** The watched run's id, if there is one. */
-  get id() {
-    return this.#run?.id;
-  }
-
-  /** @param {string} id  the last that is asked for is watched, whichever arrives first */
-  async open(id) {
-    this.#wanted = id;
-    try {
-      const opened = await run(id);
-      if (this.#wanted === id) this.watch(opened);
-    } catch (cause) {
-      if (this.#wanted === id) this.#refusal = problemOf(cause).message;
-      this.show();
-      throw cause;
-    } finally {
-      if (this.#wanted === id) this.#wanted = "";
-    }
-  }
-
-  /** @param {Run} run */
-  watch(run) {
-    this.#wanted = "";
-    this.#run = run;
-    this.#hasEnded = false;
-    this.#record = new RunRecord(run.progress, run.history);
-    this.#refusal = this.#trouble = "";
-    this.#isConnected = true;
-    this.#follow(run.id);
-    this.beside.leaveOut(run.id);
+  /** Another run is watched. */
+  open() {
+    this.beside.leaveOut(this.watched.id ?? "");
     this.#showNow();
-    this.#askAgain();
   }
 
-  /** Lets the connection go while nobody looks: a browser has only six for a site, in all its tabs. */
-  rest() {
-    this.#stop();
-  }
-
-  resume() {
-    if (this.#run && !this.#hasEnded) this.#follow(this.#run.id);
-  }
-
-  /** Takes what is new about the watched one, and offers others to be shown beside it. @param {RunSummary[]} runs */
+  /** Others to be shown beside the watched one. @param {RunSummary[]} runs */
   offer(runs) {
-    this.empty.hidden = this.isTaken;
+    this.empty.hidden = this.watched.isTaken;
     this.beside.offer(runs);
-    const listed = runs.find(({ id }) => id === this.id);
-    if (listed && listed.state !== this.#run?.state) this.#refresh();
-    else this.show(); // it is longer ago that it ended
-  }
-
-  /** @param {string} id */
-  #follow(id) {
-    this.#stop();
-    if (document.hidden) return;
-    this.#stop = follow(id, {
-      onProgress: (progress, offset) => {
-        const again = this.#record.addProgress(progress, offset);
-        const started = this.#run?.state === "queued";
-        if (this.#run && started) this.#accept({ ...this.#run, state: "running", queue_position: null });
-        if (started || again) this.#refresh(); // events do not say which worker has it now
-        this.show();
-      },
-      onEpoch: (report, offset) => {
-        this.#record.addEpoch(report, offset);
-        this.show();
-      },
-      onEnd: () => {
-        this.#hasEnded = true;
-        if (this.#run && isActive(this.#run)) this.#refresh();
-      },
-      onConnection: (connected) => {
-        this.#isConnected = connected;
-        this.show();
-        if (!connected) this.#refresh();
-      },
-    });
-  }
-
-  /** No event tells a queued run's place, or a running one's worker; and one whose events have ended may take a moment to
-   * say so. */
-  #askAgain() {
-    this.#poll.stop();
-    const { state, worker } = this.#run ?? {};
-    if (state === "running" && this.#hasEnded) this.#poll.askIn(ENDING_MS);
-    else if (state === "queued" || (state === "running" && !worker)) this.#poll.askIn(WAITING_MS);
-  }
-
-  async #refresh() {
-    const id = this.#run?.id;
-    if (!id) return;
-    try {
-      this.#accept(await run(id));
-    } catch (cause) {
-      const { status, message } = problemOf(cause);
-      if (id !== this.id) return;
-      this.#trouble = message;
-      this.show();
-      if (status === 404) return this.#giveUp(); // gone for good, with the database it was in
-    }
-    this.#askAgain();
-  }
-
-  #giveUp() {
-    this.#stop();
-    this.#hasEnded = true;
-  }
-
-  /** @param {Run} run  another may be watched since it was asked for, or the watched one may have ended */
-  #accept(run) {
-    const known = this.#run;
-    if (run.id !== known?.id || (isActive(run) && !isActive(known))) return;
-    const changed = run.state !== known.state;
-    if (changed) this.#refusal = "";
-    this.#run = run;
-    this.#trouble = "";
-    this.show();
-    if (changed) this.options.onChange();
+    this.show(); // it is longer ago that it ended
   }
 
   async #cancel() {
-    const { id } = this;
-    if (!id) return;
     this.cancelButton.disabled = true;
-    this.#refusal = "";
-    try {
-      this.#accept(await cancel(id));
-    } catch (cause) {
-      const { message } = problemOf(cause);
-      if (id === this.id) this.#refusal = message;
-      this.#refresh();
-    } finally {
-      this.cancelButton.disabled = false;
-    }
+    await this.watched.cancel();
+    this.cancelButton.disabled = false;
     // What is disabled, or goes, loses the focus.
     const isOver = this.#run && !isActive(this.#run);
     if (document.activeElement === document.body) (isOver ? this.name : this.cancelButton).focus({ preventScroll: true });
@@ -235,17 +95,7 @@ export class RunView {
   async #delete(run) {
     const text = `“${run.name}”, its curves and its numbers cannot be brought back. A model that it gave stays.`;
     if (!(await this.options.deletion.isWanted("Delete this run?", text))) return;
-    this.#refusal = "";
-    try {
-      await deleteRun(run.id);
-    } catch (cause) {
-      const { message } = problemOf(cause);
-      if (run.id === this.id) this.#refusal = message;
-      return this.show();
-    }
-    if (run.id !== this.id) return this.options.onChange(); // another is watched meanwhile
-    this.#stop();
-    this.#run = null;
+    if (!(await this.watched.delete(run.id))) return;
     this.body.hidden = true;
     this.empty.hidden = false;
     this.options.onDelete();
@@ -266,7 +116,7 @@ export class RunView {
     this.spec.textContent = `${run.spec.network.map(format.layer).join(" → ")}, with ${format.spec(run.spec)}`;
     this.#showState(run);
     this.#showProgress(run);
-    this.facts.show(run, this.#record);
+    this.facts.show(run, this.watched.record);
     this.#showCurves(run);
   }
 
@@ -278,7 +128,7 @@ export class RunView {
     this.drawButton.hidden = this.reportButton.hidden = !this.#model;
     this.cancelButton.hidden = !isActive(run);
     this.deleteButton.hidden = isActive(run);
-    const wrong = this.#refusal || run.error || this.#trouble;
+    const wrong = this.watched.refusal || run.error || this.watched.trouble;
     if (wrong) say(this.message, wrong);
     else if (isActive(run)) say(this.message, this.#news, "plain");
     else this.#sayOutcome();
@@ -286,8 +136,8 @@ export class RunView {
 
   /** Of the training's course, where it is worth a word. */
   get #news() {
-    if (!this.#isConnected) return "The connection is lost; trying again.";
-    return this.#record.isBehind ? "The training was interrupted and starts again." : "";
+    if (!this.watched.isConnected) return "The connection is lost; trying again.";
+    return this.watched.record.isBehind ? "The training was interrupted and starts again." : "";
   }
 
   #sayOutcome() {
@@ -301,7 +151,7 @@ export class RunView {
   #stateDetail(run) {
     const { state, ended_at: ended } = run;
     if (state === "queued") return format.place(run);
-    const { phase, note } = this.#record.latest ?? {};
+    const { phase, note } = this.watched.record.latest ?? {};
     if (state === "running")
       return [phase === "training" || !phase ? "" : PHASES[phase], note ?? ""].filter(Boolean).join(" · ");
     return ended ? format.ago(ended) : "";
@@ -309,7 +159,7 @@ export class RunView {
 
   /** @param {Run} run */
   #showProgress({ state }) {
-    const latest = this.#record.latest;
+    const latest = this.watched.record.latest;
     if (state === "succeeded") this.progress.value = 1;
     else if (latest && latest.step > 0) this.progress.value = latest.step / latest.steps;
     else if (state === "running") this.progress.removeAttribute("value");
@@ -320,15 +170,15 @@ export class RunView {
   #showCurves(run) {
     const lossBeside = this.beside.epochs("loss");
     const epochs = Math.max(lengthOf(run), this.beside.run ? lengthOf(this.beside.run) : 0);
-    const loss = this.#record.curve("loss");
+    const loss = this.watched.record.curve("loss");
     const isEmpty = loss.line.length + loss.epochs.length === 0;
     for (const part of this.curves) part.hidden = isEmpty && !isActive(run);
     this.beside.root.hidden = this.curves[0].hidden || this.beside.isEmpty;
     this.besideLegend.hidden = lossBeside.length === 0;
     this.loss.show(loss, lossBeside, epochs);
-    this.accuracy.show(this.#record.curve("accuracy"), this.beside.epochs("accuracy"), epochs);
+    this.accuracy.show(this.watched.record.curve("accuracy"), this.beside.epochs("accuracy"), epochs);
     this.validationLegend.hidden = loss.validation.length === 0;
-    this.table.show(this.#record.epochs);
+    this.table.show(this.watched.record.epochs);
   }
 }
 
