@@ -63,7 +63,8 @@ class PredictionList(Wire):
     predictions: list[Prediction] = Field(description="The predictions")
 
 
-Row = Annotated[list[float], Field(fail_fast=True)]  # a million bad numbers make one error
+Level = Annotated[float, Field(strict=True)]  # no text that holds a number, and no true
+Row = Annotated[list[Level], Field(fail_fast=True)]  # a million bad numbers make one error
 Rows = Annotated[list[Row], Field(fail_fast=True)]
 
 
