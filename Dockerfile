@@ -13,6 +13,7 @@ COPY app app
 COPY model model
 COPY static static
 RUN python -m pip install --no-cache-dir --no-deps --no-build-isolation -e . \
+    && chmod -R a+rX . \
     && useradd --uid 10001 --create-home inkling \
     && install --directory --owner=inkling --group=inkling /data
 
@@ -24,6 +25,8 @@ ENV INKLING_HOST=0.0.0.0 \
     PYTHONUNBUFFERED=1
 VOLUME /data
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD python -c "from urllib.request import urlopen; urlopen('http://127.0.0.1:${INKLING_PORT}/healthz', timeout=2)"
+# Docker may have told the container of a proxy, which knows nothing of this address.
+HEALTHCHECK --interval=10s --timeout=10s --start-period=120s \
+    CMD python -c "from urllib.request import ProxyHandler, build_opener; \
+build_opener(ProxyHandler({})).open('http://127.0.0.1:${INKLING_PORT}/healthz', timeout=5)"
 CMD ["inkling", "serve"]
