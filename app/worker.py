@@ -187,6 +187,8 @@ class Worker:
         while self._has_end and claims.active() and time.monotonic() < deadline:  # until it is written down
             time.sleep(0.02)
         self.abandon()
+        if (waiting := self._waiting) and waiting.returncode is None:  # it may be loading still, and deaf
+            _kill(waiting)
         with contextlib.suppress(*UNAVAILABLE):  # then the others find this worker dead
             for run in claims.active():
                 claims.give_back(run, self._slot.executor, failed=False)

@@ -124,6 +124,17 @@ def test_a_signal_ends_every_process_in_the_midst_of_a_run(tmp_path: Path, numbe
         wait_for(lambda: not service.pids(), SOON_SECONDS)
 
 
+def test_a_signal_ends_a_trainer_too_that_is_about_to_wait_for_the_next_run(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        wait_for(lambda: bool(service.trainers()))
+        loaded = service.pids("app.trainer")
+        service.cancel_runs()
+        wait_for(lambda: bool(service.pids("app.trainer")) and not set(loaded) & set(service.pids("app.trainer")))
+        service.process.terminate()
+        service.process.wait(SOON_SECONDS)
+        assert not service.pids()
+
+
 def test_a_signal_that_the_kernel_gives_to_another_thread_is_heard() -> None:
     subprocess.run((sys.executable, "-c", SIGNAL_OF_ANOTHER_THREAD), check=True, timeout=SOON_SECONDS)
 
