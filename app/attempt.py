@@ -1,4 +1,4 @@
-"""One attempt at a run: from its checkpoint, or from the start, to its model."""
+"""What a trainer does for a run."""
 
 import logging
 import signal

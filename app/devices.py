@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 CPU = "CPU"
 CUDA_PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
-# JAX takes three quarters of a GPU's memory at its start, unless it is told to take less.
-MEMORY_FRACTION, PREALLOCATED = "XLA_CLIENT_MEM_FRACTION", 0.75
+# JAX takes at most three quarters of a GPU's memory, unless one of these says otherwise; it refuses both at once.
+MEMORY_FRACTION, OLDER_NAME = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
+WHOLE_FRACTION = 0.75
 
 # Lines of nvidia-smi -L. A GPU that is divided into instances (MIG) has theirs below its own.
 _GPU = re.compile(r"GPU \d+: (?P<name>.+) \(UUID: (?P<uuid>\S+)\)")
@@ -77,8 +78,8 @@ def device(found: list[Gpu], slot: int, per_worker: int, sharing: int = 1) -> De
     first = slot % _shares(found, per_worker) * per_worker
     share = found[first : first + per_worker]
     environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in share)}
-    if sharing > 1:
-        environment[MEMORY_FRACTION] = f"{PREALLOCATED / sharing:.4f}"
+    if sharing > 1 and not {MEMORY_FRACTION, OLDER_NAME} & os.environ.keys():
+        environment[MEMORY_FRACTION] = f"{WHOLE_FRACTION / sharing:.4f}"
     count = "" if len(share) == 1 else f"{len(share)} × "
     return Device(count + share[0].name, environment)
 

@@ -1,11 +1,12 @@
 """What a child process owes the others: it ends when the one that started it is gone, however that one ended.
 
-The parent holds the write end of the child's standard input and never writes to it again; the operating system closes
-it when the parent dies, `kill -9` included.
+The parent holds the write end of the child's standard input; the operating system closes it when the parent dies,
+`kill -9` included.
 """
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -16,20 +17,26 @@ from typing import TextIO
 PARENT_GONE = 75
 SUPERSEDED = 76  # its attempt at the run is not the newest
 STOPPED = 77  # it was told to, and has saved a last checkpoint
+TRAINED = 78  # it has said how its run ended
 
 FORKS = sys.platform == "linux"  # elsewhere what is loaded by then need not survive a fork: macOS' own libraries do not
 
 
 def end_with_parent(*, with_group: bool = False) -> None:
-    """with_group: ends all of its process group, such as a download that it has started."""
+    """with_group: ends its process group, too, of which it is not the first; of its own it always does."""
     threading.Thread(target=_await_end_of_input, args=(with_group,), name="lifeline", daemon=True).start()
 
 
 def _await_end_of_input(with_group: bool) -> None:
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    if with_group:
-        os.killpg(0, signal.SIGKILL)
+    if FORKS:  # without reading: what comes is for the process that this one is a fork of
+        end = select.poll()
+        end.register(sys.stdin, 0)
+        end.poll()
+    else:
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+    if with_group or os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # with all that it has started, such as a download
     os._exit(PARENT_GONE)
 
 

@@ -1,7 +1,7 @@
 """python -m app.trainer: trains run after run, each in a fork of this process, which has loaded what they all need.
 
-Reads a run as one line of JSON from standard input, {"run", "attempt", "spec"}, and writes one JSON message a line to
-standard output: {"kind": "process" | "progress" | "epoch" | "end", "data": {...}}. The fork owns the device and
+It reads a run from standard input, as one line of JSON, {"run", "attempt", "spec"}, and writes one JSON message a line
+to standard output: {"kind": "process" | "progress" | "epoch" | "end", "data": {...}}. The fork owns the device and
 publishes the model. It ends when standard input closes; at SIGTERM, after one more checkpoint. Where it ends without
 an "end", this process ends in the same way.
 """
@@ -29,6 +29,7 @@ from app.lifeline import (
     FORKS,
     STOPPED,
     SUPERSEDED,
+    TRAINED,
     end_with_parent,
     offer_to_the_memory_killer,
     take_stdout,
@@ -93,11 +94,11 @@ def _train(job: Job, settings: Settings, send: Send) -> int:
     if end is None:
         return STOPPED
     send("end", end)
-    return 0
+    return TRAINED
 
 
 def _wait_for(trainer: int) -> None:
-    """Until it has ended; ends this process in the same way, unless it ended well."""
+    """Until it has ended; ends this process in the same way, unless its run has an end."""
     signal.signal(signal.SIGTERM, lambda *_: os.kill(trainer, signal.SIGTERM))
     status = os.waitstatus_to_exitcode(os.waitpid(trainer, 0)[1])
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -105,7 +106,7 @@ def _wait_for(trainer: int) -> None:
         with contextlib.suppress(OSError):  # SIGKILL has no handler
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
-    elif status > 0:
+    elif status != TRAINED:
         sys.exit(status)
 
 

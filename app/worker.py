@@ -117,8 +117,10 @@ class Worker:
             else:
                 _kill(trainer)
                 await trainer.wait()
-                self._waiting = None if self._stopping.is_set() else await self._start_trainer()
             self._trainer = None  # its process id may be another's from now on
+            if not self._waiting:
+                with contextlib.suppress(OSError):  # the next run tries again
+                    self._waiting = await self._start_trainer()
         if end:
             _log.info("run %s %s%s", run, end.state, f": {end.error}" if end.error else "")
             if not self._stopping.is_set():
@@ -131,13 +133,16 @@ class Worker:
         return waiting if waiting and waiting.returncode is None else await self._start_trainer()
 
     async def _start_trainer(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
+        trainer = await asyncio.create_subprocess_exec(
             *TRAINER,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, **self._slot.device.environment},
             start_new_session=True,
         )
+        if self._stopping.is_set():  # it hears of nothing before it has loaded all
+            _kill(trainer)
+        return trainer
 
     async def _supervise(self, trainer: asyncio.subprocess.Process, recorder: claims.Recorder) -> RunEnd | None:
         """None where the attempt is not the run's newest, was given up, or was told to stop."""
@@ -182,12 +187,12 @@ class Worker:
         if trainer := self._trainer:
             with contextlib.suppress(ProcessLookupError):
                 trainer.terminate()
-            while trainer.returncode is None and time.monotonic() < deadline:
+            while trainer is self._trainer and trainer.returncode is None and time.monotonic() < deadline:
                 time.sleep(0.02)
         while self._has_end and claims.active() and time.monotonic() < deadline:  # until it is written down
             time.sleep(0.02)
         self.abandon()
-        if (waiting := self._waiting) and waiting.returncode is None:  # it may be loading still, and deaf
+        if (waiting := self._waiting) and waiting.returncode is None:
             _kill(waiting)
         with contextlib.suppress(*UNAVAILABLE):  # then the others find this worker dead
             for run in claims.active():

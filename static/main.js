@@ -37,7 +37,7 @@ const why = new Why(find(document, "#why", HTMLDetailsElement));
 /** What the page shows the answer to. @type {{reading: Reading, question: Question} | null} */
 let shown = null;
 const report = new Report(find(document, "#report", HTMLDialogElement));
-const watch = find(document, "#watch", HTMLElement);
+const watchPanel = find(document, "#watch", HTMLElement);
 const key = new KeyDialog(find(document, "#key", HTMLDialogElement), find(document, "#forget-key", HTMLButtonElement));
 useKeys(key.known, (refused) => key.ask(refused));
 
@@ -49,7 +49,7 @@ const models = new Models(find(document, "#trained", HTMLElement), {
   onReport: (model) => report.open(model),
   onRun: (id) => {
     chooseRun(id);
-    watch.scrollIntoView({ block: "nearest" });
+    watchPanel.scrollIntoView({ block: "nearest" });
   },
   onDraw: drawWith,
   onAnswering: () => readiness.isReady && recogniser.ask(true),
@@ -90,7 +90,7 @@ const watched = new WatchedRun({
   onState: () => runs.refresh(),
 });
 
-const view = new RunView(watch, watched, {
+const view = new RunView(watchPanel, watched, {
   deletion,
   modelOf,
   onDraw: drawWith,
@@ -109,7 +109,7 @@ const runs = new RunList(find(document, "#runs", HTMLElement), {
   onChoice: chooseRun,
   onList: (recent) => {
     watchTheMostInteresting(recent);
-    watched.compare(recent);
+    watched.catchUp(recent);
     view.offer(recent);
     models.follow(watched.run ? [...recent, watched.run] : recent);
   },
@@ -119,7 +119,7 @@ const form = new TrainerForm(find(document, "#train-form", HTMLFormElement), (ru
   keepInAddress(run.id);
   watched.watch(run);
   runs.showNewest();
-  watch.scrollIntoView({ block: "nearest" });
+  watchPanel.scrollIntoView({ block: "nearest" });
 });
 
 /** What a run has published, where the page knows of it. @param {RunSummary} run @returns {Model | undefined} */

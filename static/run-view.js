@@ -84,8 +84,11 @@ export class RunView {
 
   async #cancel() {
     this.cancelButton.disabled = true;
-    await this.watched.cancel();
-    this.cancelButton.disabled = false;
+    try {
+      await this.watched.cancel();
+    } finally {
+      this.cancelButton.disabled = false;
+    }
     // What is disabled, or goes, loses the focus.
     const isOver = this.#run && !isActive(this.#run);
     if (document.activeElement === document.body) (isOver ? this.name : this.cancelButton).focus({ preventScroll: true });

@@ -14,7 +14,7 @@ export class WatchedRun {
   /** @type {Run | null} */
   #run = null;
   #record = new RunRecord();
-  /** Why what was asked for here was not done, */
+  /** Of these, and of the run's error, the page says one: why what was asked for here was not done, */
   refusal = "";
   /** why nothing newer is known, */
   trouble = "";
@@ -88,8 +88,8 @@ export class WatchedRun {
     if (this.#run && !this.#hasEnded) this.#follow(this.#run.id);
   }
 
-  /** Whatever state a list of runs has it in. @param {RunSummary[]} runs */
-  compare(runs) {
+  /** Asks again where a list of runs has it in another state. @param {RunSummary[]} runs */
+  catchUp(runs) {
     const listed = runs.find(({ id }) => id === this.id);
     if (listed && listed.state !== this.#run?.state) this.#refresh();
   }

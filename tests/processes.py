@@ -160,13 +160,13 @@ def pids(mark: str, module: str = "") -> list[int]:
 
 
 def trainers(mark: str) -> list[int]:
-    """Those that train, each a fork of one that waits for the next run."""
-    loaded, training = pids(mark, "app.trainer"), []
-    for pid in loaded:
+    """Those that train, each a fork, in its process group, of one that waits for the next run."""
+    found = []
+    for pid in pids(mark, "app.trainer"):
         with suppress(OSError):  # ended meanwhile
-            if parent(pid) in loaded:
-                training.append(pid)
-    return training
+            if os.getpgid(pid) != pid:
+                found.append(pid)
+    return found
 
 
 def _read(pid: int, what: str) -> bytes:

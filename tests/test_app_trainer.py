@@ -4,10 +4,11 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 from app.worker import TRAINER
 from tests.postgresql import Postgresql
-from tests.processes import LONG_SPEC, ROOT, SMALL_SPEC, Service, send, wait_for
+from tests.processes import LONG_SPEC, ROOT, SMALL_SPEC, SOON_SECONDS, Service, send, wait_for
 
 
 def test_equal_specs_give_equal_files(service: Service) -> None:
@@ -49,6 +50,7 @@ def test_a_trainer_says_what_has_failed_though_nobody_expected_it(postgresql: Po
         env={**os.environ, **settings},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        start_new_session=True,  # its end is that of its process group
     ) as trainer:
         assert trainer.stdin is not None and trainer.stdout is not None
         trainer.stdin.write(json.dumps({"run": "run", "attempt": 1, "spec": SMALL_SPEC}).encode() + b"\n")
@@ -57,6 +59,35 @@ def test_a_trainer_says_what_has_failed_though_nobody_expected_it(postgresql: Po
     assert process["kind"] == "process"
     assert (end["kind"], end["data"]["state"]) == ("end", "failed")
     assert 'ProgrammingError: (psycopg.errors.UndefinedTable) relation "models" does not exist' in end["data"]["error"]
+
+
+LISTENING = """
+import sys, time
+from app.lifeline import end_with_parent
+end_with_parent()
+print("listens", flush=True)
+time.sleep(0.5)
+print(sys.stdin.readline(), end="", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_fork_that_listens_for_its_workers_end_leaves_the_next_run_to_the_process_that_waits() -> None:
+    with subprocess.Popen(
+        (sys.executable, "-c", LISTENING),
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as child:
+        assert child.stdin is not None and child.stdout is not None
+        assert child.stdout.readline() == "listens\n"
+        child.stdin.write("the next run\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "the next run\n"
+        child.stdin.close()
+        assert child.wait(SOON_SECONDS) == -signal.SIGKILL  # with its process group
 
 
 def test_a_trainer_that_is_killed_fails_its_run_and_nothing_else(service: Service) -> None:
