@@ -82,6 +82,7 @@ class Worker:
         self._turn = asyncio.Lock()  # the queue counts a run from its begin on, which may be late on a busy machine
         self._trainer: asyncio.subprocess.Process | None = None
         self._waiting: asyncio.subprocess.Process | None = None  # a trainer for the next run, from the first one on
+        self._preparation: asyncio.Task[None] | None = None
         self._abandoned: asyncio.subprocess.Process | None = None
         self._stopping = threading.Event()
         self._has_end = False  # of what is being trained; it may not be written down yet
@@ -112,15 +113,12 @@ class Worker:
             _log.info("run %s cancelled", run)
             raise
         finally:
+            self._trainer = None
             if self._has_end and FORKS:
                 self._waiting = trainer
             else:
                 _kill(trainer)
-                await trainer.wait()
-            self._trainer = None  # its process id may be another's from now on
-            if not self._waiting:
-                with contextlib.suppress(OSError):  # the next run tries again
-                    self._waiting = await self._start_trainer()
+                self._preparation = asyncio.create_task(self._prepare(after=trainer))
         if end:
             _log.info("run %s %s%s", run, end.state, f": {end.error}" if end.error else "")
             if not self._stopping.is_set():
@@ -129,8 +127,20 @@ class Worker:
         return end
 
     async def _next_trainer(self) -> asyncio.subprocess.Process:
-        waiting, self._waiting = self._waiting, None
-        return waiting if waiting and waiting.returncode is None else await self._start_trainer()
+        is_prepared = self._preparation is not None and not self._preparation.done()
+        is_prepared |= self._waiting is not None and self._waiting.returncode is None
+        if self._preparation is None or not is_prepared:
+            self._preparation = asyncio.create_task(self._prepare())
+        await asyncio.shield(self._preparation)
+        assert self._waiting is not None, "it has been prepared"
+        trainer, self._waiting = self._waiting, None
+        return trainer
+
+    async def _prepare(self, after: asyncio.subprocess.Process | None = None) -> None:
+        """In a task of its own: a run may be cancelled even at its end, and a start that is cancelled hangs asyncio."""
+        if after:
+            await after.wait()  # until then it has the device
+        self._waiting = await self._start_trainer()
 
     async def _start_trainer(self) -> asyncio.subprocess.Process:
         trainer = await asyncio.create_subprocess_exec(

@@ -4,6 +4,7 @@ import asyncio
 import re
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,16 @@ def test_the_log_tells_when_a_run_begins_and_how_it_ends(
     monkeypatch.setattr("app.worker.TRAINER", ("sh", "-c", f"read spec; {script}"))
     worker = Worker(checkpoints, Slot(0, "host/0", Device(CPU, {}), sys.stdin))
     recorder = Recorder(WorkerInfo(host="host", slot=0, device=CPU), empty_snapshot())
+
+    async def attempt() -> None:
+        await worker._attempt("7f3a", {}, recorder)
+        following = await worker._next_trainer()
+        with suppress(ProcessLookupError):
+            following.kill()
+        await following.wait()
+
     with caplog.at_level("INFO"):
-        asyncio.run(worker._attempt("7f3a", {}, recorder))
+        asyncio.run(attempt())
     began, ended = (record.getMessage() for record in caplog.records if "7f3a" in record.getMessage())
     assert began == "run 7f3a begins, attempt 1"
     assert ended.startswith(f"run 7f3a {told}")
