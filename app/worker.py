@@ -127,9 +127,8 @@ class Worker:
         return end
 
     async def _next_trainer(self) -> asyncio.subprocess.Process:
-        is_prepared = self._preparation is not None and not self._preparation.done()
-        is_prepared |= self._waiting is not None and self._waiting.returncode is None
-        if self._preparation is None or not is_prepared:
+        waits = self._waiting is not None and self._waiting.returncode is None
+        if self._preparation is None or (self._preparation.done() and not waits):
             self._preparation = asyncio.create_task(self._prepare())
         await asyncio.shield(self._preparation)
         assert self._waiting is not None, "it has been prepared"
@@ -140,10 +139,7 @@ class Worker:
         """In a task of its own: a run may be cancelled even at its end, and a start that is cancelled hangs asyncio."""
         if after:
             await after.wait()  # until then it has the device
-        self._waiting = await self._start_trainer()
-
-    async def _start_trainer(self) -> asyncio.subprocess.Process:
-        trainer = await asyncio.create_subprocess_exec(
+        self._waiting = await asyncio.create_subprocess_exec(
             *TRAINER,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -151,8 +147,7 @@ class Worker:
             start_new_session=True,
         )
         if self._stopping.is_set():  # it hears of nothing before it has loaded all
-            _kill(trainer)
-        return trainer
+            _kill(self._waiting)
 
     async def _supervise(self, trainer: asyncio.subprocess.Process, recorder: claims.Recorder) -> RunEnd | None:
         """None where the attempt is not the run's newest, was given up, or was told to stop."""

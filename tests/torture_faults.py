@@ -107,9 +107,7 @@ def worker_is_restarted(cluster: Cluster, draw: random.Random) -> Iterator[Struc
 
 @contextlib.contextmanager
 def trainer_is_killed(cluster: Cluster, draw: random.Random) -> Iterator[Struck]:
-    node = _training(cluster, draw)
-    hit = node and send(node.trainers(), signal.SIGKILL)
-    yield (node.name if node and hit else ""), 0.0
+    yield _kill(_training(cluster, draw), TRAINER)
 
 
 @contextlib.contextmanager
@@ -203,9 +201,11 @@ _PROCESS_FAULTS: dict[Fault, int] = {
 }
 
 
-def _kill(node: Node, module: str) -> Struck:
-    hit = send(node.pids(module)[:1], signal.SIGKILL)
-    return (node.name if hit else ""), 0.0
+def _kill(node: Node | None, module: str) -> Struck:
+    """Of a trainer, the fork that trains."""
+    found = node and (node.trainers() if module == TRAINER else node.pids(module)[:1])
+    hit = found and send(found, signal.SIGKILL)
+    return (node.name if node and hit else ""), 0.0
 
 
 def _training(cluster: Cluster, draw: random.Random) -> Node | None:
