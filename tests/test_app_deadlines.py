@@ -4,7 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,9 @@ def answer(connection: socket.socket) -> tuple[str, bytes]:
         except TimeoutError:
             connection.sendall(b" ")
     connection.settimeout(SOON_SECONDS)
-    while more := connection.recv(65_536):
-        received += more
+    with suppress(ConnectionResetError):  # the end of a connection whose last byte crossed the answer
+        while more := connection.recv(65_536):
+            received += more
     head, _, body = received.partition(b"\r\n\r\n")
     return head.decode(), body
 
