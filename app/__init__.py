@@ -30,6 +30,7 @@ Runs
     devices             GPUs, and which of them a worker has
     heartbeats          which workers live, and on what
     readings            one reading for all who ask within a moment
+    outlooks            what runs that wait may expect
     jobs                the API's side of the queue
     claims              the worker's side of the queue
 

@@ -99,12 +99,21 @@ def models(
 
 
 @commands.command()
-def runs(limit: Annotated[int, typer.Option(min=1, help="How many")] = 20, url: Url = None, json: Json = False) -> None:
+def runs(
+    limit: Annotated[int, typer.Option(min=1, help="How many")] = 20,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Only those queued, running, succeeded, failed or cancelled; repeated, in any of them"),
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="Only this user's, where the service has keys")] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
     """List the runs, newest first."""
     from app.terminal import show_runs
 
     with _service(url) as inkling:
-        found = list(itertools.islice(inkling.runs(), limit))
+        found = list(itertools.islice(inkling.runs(states=state or (), user=user), limit))
         _print_lines(found) if json else show_runs(found)
 
 

@@ -10,7 +10,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +29,7 @@ from app.errors import (
 )
 from app.feeds import Feeds
 from app.heartbeats import Heartbeats
-from app.readings import SharedReading
+from app.outlooks import OUTLOOK_SECONDS, Outlooks
 from app.registry import Registry, model_of
 from app.run_queue import (
     APPLICATION_VERSION,
@@ -41,7 +41,7 @@ from app.run_queue import (
     prepare,
     read_snapshots,
 )
-from app.scheduling import Place, Priority, expected_waits, next_rank
+from app.scheduling import Place, Priority, next_rank
 from app.schemas import Run, RunEnd, RunList, RunState, RunSummary
 from app.settings import Settings
 from app.statuses import (
@@ -51,6 +51,7 @@ from app.statuses import (
     Outlook,
     count_by_state,
     end_of,
+    newest_runs,
     read_events,
     read_line,
     state_of,
@@ -60,7 +61,6 @@ from model.data import TRAIN_EXAMPLES, examples_left
 from model.plan import estimate_seconds
 from model.spec import TrainSpec
 
-OUTLOOK_SECONDS = 0.5  # that all who ask share one
 _RUN_ID = re.compile(r"[0-9a-z-]+")
 
 _log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Jobs:
         self._queue = self._client._sys_db
         self._database, self._registry, self._settings = database, registry, settings
         self._heartbeats, self._checkpoints = Heartbeats(database), Checkpoints(database)
-        self._outlook = SharedReading(self._read_outlook, OUTLOOK_SECONDS)
+        self._outlooks = Outlooks(self._queue, self._heartbeats)
         self._unreadable: set[str] = set()  # each is logged once
         self.feeds = Feeds(self._read_stream)
 
@@ -97,11 +97,13 @@ class Jobs:
         """
         run_id, now = run or new_run_id(), datetime.now(UTC)
         await asyncio.to_thread(self._enqueue, spec, user, priority, run_id)
-        self._outlook.drop()
+        self._outlooks.drop()
         try:
             return await self.run(run_id)
         except UNAVAILABLE:  # it is in the queue all the same: who hears otherwise asks again
-            return Run(id=run_id, name=spec.name, state=RunState.QUEUED, created_at=now, spec=spec, history=[])
+            asked_by = user if user in self._settings.api_keys else None
+            queued = RunState.QUEUED
+            return Run(id=run_id, name=spec.name, user=asked_by, state=queued, created_at=now, spec=spec, history=[])
 
     def _enqueue(self, spec: TrainSpec, user: str, priority: Priority, run: str) -> None:
         seconds = self.expected_seconds(spec)
@@ -157,31 +159,50 @@ class Jobs:
     async def run(self, run: str) -> Run:
         status = await self._status(run)
         snapshot = await (self._replay if status.status in CUT_SHORT else self._snapshot)(run)
-        outlook = await self._outlook_of([status])
-        return Run(**summary(status, outlook, snapshot), history=snapshot["history"])
+        outlook = await self._outlooks.of(_waiting([status]))
+        return Run(**self._summary(status, outlook, snapshot), history=snapshot["history"])
 
-    async def runs(self, *, limit: int, offset: int) -> RunList:
-        """A page of runs, newest first, without those that this version cannot read."""
-        statuses = await self._client.list_workflows_async(
-            name=WORKFLOW, sort_desc=True, limit=limit + 1, offset=offset
-        )
-        page = sorted(statuses[:limit], key=_asked_at, reverse=True)
-        outlook = await self._outlook_of(page)
+    async def runs(
+        self, *, limit: int, offset: int, states: Collection[RunState] = (), user: str | None = None
+    ) -> RunList:
+        """A page of runs, newest first, without those that this version cannot read.
+
+        states, user: of those in one of the states, if any is named, and of the user's, if one is.
+        """
+        if user is not None and user not in self._settings.api_keys:
+            return RunList(runs=[])
+        page, next_offset = await asyncio.to_thread(self._page, states, user, limit, offset)
+        outlook = await self._outlooks.of(_waiting(page))
         snapshots = await asyncio.to_thread(read_snapshots, self._queue, [status.workflow_id for status in page])
         found = (self._if_readable(status, outlook, snapshots[status.workflow_id]) for status in page)
-        return RunList(
-            runs=[run for run in found if run],
-            next_offset=offset + limit if len(statuses) > limit else None,
-        )
+        return RunList(runs=[run for run in found if run], next_offset=next_offset)
+
+    def _page(
+        self, states: Collection[RunState], user: str | None, limit: int, offset: int
+    ) -> tuple[list[WorkflowStatus], int | None]:
+        """The page, and the offset of the next one."""
+        if not states:  # what every open page asks for, in one query
+            found = self._client.list_workflows(
+                name=WORKFLOW, user=user, sort_desc=True, limit=limit + 1, offset=offset
+            )
+            page, more = found[:limit], len(found) > limit
+        else:
+            ids = newest_runs(self._queue, states=states, user=user, limit=limit + 1, offset=offset)
+            page = self._client.list_workflows(workflow_ids=ids[:limit]) if ids else []
+            more = len(ids) > limit
+        return sorted(page, key=_asked_at, reverse=True), offset + limit if more else None
 
     def _if_readable(self, status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot) -> RunSummary | None:
         try:
-            return RunSummary(**summary(status, outlook, snapshot))
+            return RunSummary(**self._summary(status, outlook, snapshot))
         except UnreadableRunError as error:
             if status.workflow_id not in self._unreadable:
                 self._unreadable.add(status.workflow_id)
                 _log.warning("%s", error)
             return None
+
+    def _summary(self, status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot) -> dict[str, Any]:
+        return summary(status, outlook, snapshot, self._settings.api_keys)
 
     async def cancel(self, run: str) -> Run:
         """Raises RunEndedError for a run that has ended, or has published its model and is about to."""
@@ -192,7 +213,7 @@ class Jobs:
             succeeded = await asyncio.to_thread(self._registry.succeeded_with, run)
             raise RunEndedError(run, RunState.SUCCEEDED if succeeded else RunState.FAILED)
         await self._client.cancel_workflow_async(run)
-        self._outlook.drop()
+        self._outlooks.drop()
         await asyncio.to_thread(self._checkpoints.delete, run)
         cancelled = await self.run(run)
         if cancelled.state != RunState.CANCELLED:
@@ -240,7 +261,7 @@ class Jobs:
     async def _wait_for_news(self, run: str) -> None:
         """While the run waits there are none; of all that wait one reading tells, however many are watched."""
         await asyncio.sleep(STREAM_POLL_SECONDS)
-        while run in (await self._outlook.get()).positions:
+        while await self._outlooks.waits(run):
             await asyncio.sleep(OUTLOOK_SECONDS)
 
     async def _status(self, run: str) -> WorkflowStatus:
@@ -250,22 +271,6 @@ class Jobs:
         if not statuses:
             raise RunNotFoundError(run)
         return statuses[0]
-
-    async def _outlook_of(self, statuses: Iterable[WorkflowStatus]) -> Outlook:
-        """It knows of each of these that waits, whichever API process queued it."""
-        waiting = {status.workflow_id for status in statuses if state_of(status) == RunState.QUEUED}
-        if not waiting:
-            return Outlook({}, {})
-        asked_at = time.monotonic()
-        outlook = await self._outlook.get()
-        return outlook if waiting <= outlook.positions.keys() else await self._outlook.get(since=asked_at)
-
-    def _read_outlook(self) -> Outlook:
-        waiting, running = read_line(self._queue)
-        snapshots = read_snapshots(self._queue, [place.run for place in running])
-        running = [place._replace(seconds=_seconds_left(place, snapshots[place.run])) for place in running]
-        waits = expected_waits(waiting, running, len(self._heartbeats.counts()))
-        return Outlook({place.run: number for number, place in enumerate(waiting, 1)}, waits)
 
     async def _snapshot(self, run: str) -> Snapshot:
         return (await asyncio.to_thread(read_snapshots, self._queue, [run]))[run]
@@ -279,15 +284,14 @@ class Jobs:
         return snapshot
 
 
+def _waiting(statuses: Iterable[WorkflowStatus]) -> set[str]:
+    return {status.workflow_id for status in statuses if state_of(status) == RunState.QUEUED}
+
+
 def _asked_at(status: WorkflowStatus) -> str:
     """The queue's own times are whole seconds on SQLite."""
     assert status.attributes is not None, "enqueue gives every run some"
     return str(status.attributes["created_at"])
-
-
-def _seconds_left(place: Place, snapshot: Snapshot) -> float:
-    left = (snapshot["progress"] or {}).get("seconds_left")
-    return place.seconds if left is None else left
 
 
 def run_id_of(user: str, key: str) -> str:

@@ -84,6 +84,11 @@ class RunSummary(Wire):
 
     id: str = Field(description="The run's id", examples=[RUN_ID])
     name: str = Field(description="The label given to it", examples=["two hidden layers"])
+    user: str | None = Field(
+        None,
+        description="Whose key asked for it; null: the service's own, or of somebody without a key",
+        examples=["ada"],
+    )
     state: RunState = Field(description="queued → running → succeeded, failed or cancelled", examples=["running"])
     queue_position: int | None = Field(None, description="1 starts next; null once started", examples=[1])
     starts_in_seconds: float | None = Field(

@@ -1,6 +1,7 @@
 """What the durable queue says of runs, in the words of this service."""
 
 import json
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -91,17 +92,18 @@ def _spec_of(status: WorkflowStatus) -> TrainSpec:
         raise UnreadableRunError(status.workflow_id, located_message_of(error.errors()[0])) from error
 
 
-def summary(status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot) -> dict[str, Any]:
-    """The fields of a RunSummary. Raises UnreadableRunError."""
+def summary(status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot, users: Collection[str]) -> dict[str, Any]:
+    """The fields of a RunSummary; users: those who have a name. Raises UnreadableRunError."""
     assert status.attributes is not None, "enqueue gives every run some"
     spec = _spec_of(status)
-    run, end = status.workflow_id, end_of(status)
+    run, user, end = status.workflow_id, status.authenticated_user, end_of(status)
     created_at = datetime.fromisoformat(status.attributes["created_at"])
     ended_at = _time(status.completed_at)
     waits = end.state == RunState.QUEUED
     return {
         "id": run,
         "name": spec.name,
+        "user": user if user in users else None,
         "state": end.state,
         "queue_position": outlook.positions.get(run) if waits else None,
         "starts_in_seconds": outlook.waits.get(run) if waits else None,
@@ -120,16 +122,37 @@ def _time(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
+def _state_in(queue: "SystemDatabase") -> sa.ColumnElement[str]:
+    """A run's state as a column beside those of its workflow_status."""
+    statuses, ends = queue.tables.workflow_status, queue.tables.workflow_output
+    own = sa.select(ends.c.output).where(ends.c.workflow_uuid == statuses.c.workflow_uuid).scalar_subquery()
+    output = sa.func.coalesce(own, statuses.c.output)  # an older DBOS kept it in the latter
+    failed = output.contains('"state":"failed"')  # a failure that the training reported
+    names = ((statuses.c.status == status, state.value) for status, state in _STATES.items())
+    return sa.case((failed, RunState.FAILED.value), *names)
+
+
+def newest_runs(
+    queue: "SystemDatabase", *, states: Collection[RunState], user: str | None, limit: int, offset: int
+) -> list[str]:
+    """The ids of runs in one of the states, of the user's if one is named; newest first."""
+    statuses = queue.tables.workflow_status
+    query = sa.select(statuses.c.workflow_uuid).where(statuses.c.name == WORKFLOW, _state_in(queue).in_(states))
+    if user is not None:
+        query = query.where(statuses.c.authenticated_user == user)
+    asked_at = (statuses.c.created_at, statuses.c.attributes["created_at"].as_string())  # the first has an index
+    page = query.order_by(*(time.desc() for time in asked_at)).limit(limit).offset(offset)
+    with queue.engine.connect() as connection:
+        return list(connection.scalars(page))
+
+
 def count_by_state(queue: "SystemDatabase") -> dict[str, int]:
     """How many runs there are in each state."""
-    statuses, ends = queue.tables.workflow_status, queue.tables.workflow_output
-    output = sa.func.coalesce(ends.c.output, statuses.c.output)  # an older DBOS kept it in the latter
-    failed = sa.func.coalesce(output.contains('"state":"failed"'), sa.false())  # a failure that the training reported
-    joined = statuses.outerjoin(ends, statuses.c.workflow_uuid == ends.c.workflow_uuid)
-    query = sa.select(statuses.c.status, failed, sa.func.count()).select_from(joined)
-    counts = dict.fromkeys(RunState, 0)
+    state = _state_in(queue).label("state")
+    runs = sa.select(state).where(queue.tables.workflow_status.c.name == WORKFLOW).subquery()
+    query = sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state)
+    counts = {state.value: 0 for state in RunState}
     with queue.engine.connect() as connection:
-        grouped = query.where(statuses.c.name == WORKFLOW).group_by(statuses.c.status, failed)
-        for status, has_failed, count in connection.execute(grouped):
-            counts[RunState.FAILED if has_failed else _STATES[status]] += count
-    return {state.value: count for state, count in counts.items()}
+        for found, count in connection.execute(query):
+            counts[found] = count
+    return counts

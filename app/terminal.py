@@ -73,7 +73,8 @@ def show_runs(runs: Iterable[RunSummary]) -> None:
     for run in runs:
         epoch = f"{run.progress.epoch}/{run.progress.epochs}" if run.progress else ""
         place = f", place {run.queue_position}" if run.queue_position else ""
-        _add(table, run.id, run.name, f"{run.state}{place}", _time(run.created_at), epoch, run.model or run.error or "")
+        asked_for = _time(run.created_at) + (f" by {run.user}" if run.user else "")
+        _add(table, run.id, run.name, f"{run.state}{place}", asked_for, epoch, run.model or run.error or "")
     _print(table)
 
 

@@ -16,7 +16,7 @@
 /** @typedef {{epoch: number, loss: number, accuracy: number, validation_loss: number | null,
  *   validation_accuracy: number | null, seconds: number}} EpochReport */
 /** @typedef {{host: string, slot: number, device: string}} Worker */
-/** @typedef {{id: string, name: string, state: RunState, queue_position: number | null, starts_in_seconds: number | null,
+/** @typedef {{id: string, name: string, user: string | null, state: RunState, queue_position: number | null, starts_in_seconds: number | null,
  *   created_at: string, started_at: string | null, ended_at: string | null, worker: Worker | null, spec: TrainSpec,
  *   progress: Progress | null, model: string | null, error: string | null}} RunSummary */
 /** @typedef {RunSummary & {history: EpochReport[]}} Run */

@@ -95,7 +95,8 @@ export class RunList {
     const model = this.options.modelOf(run);
     state.dataset.state = model && !hasLearned(model) ? "unlearned" : run.state;
     state.textContent = model ? `${format.percent(model.scores.accuracy)} right` : run.state;
-    find(row, ".run-about", HTMLElement).textContent = `${format.spec(run.spec)}${format.hard(" ·")} ${format.hard(when(run))}`;
+    const about = [run.user, format.spec(run.spec), format.hard(when(run))].filter(Boolean);
+    find(row, ".run-about", HTMLElement).textContent = about.join(`${format.hard(" ·")} `);
   }
 }
 

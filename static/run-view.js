@@ -116,7 +116,7 @@ export class RunView {
     this.empty.hidden = true;
     this.body.hidden = false;
     this.name.textContent = run.name;
-    this.spec.textContent = `${run.spec.network.map(format.layer).join(" → ")}, with ${format.spec(run.spec)}`;
+    this.spec.textContent = `${run.user ? `${run.user}: ` : ""}${run.spec.network.map(format.layer).join(" → ")}, with ${format.spec(run.spec)}`;
     this.#showState(run);
     this.#showProgress(run);
     this.facts.show(run, this.watched.record);

@@ -307,6 +307,8 @@ def test_runs_and_models_are_listed_newest_first_whatever_they_are_called(servic
     assert [row[0] for row in rows if row[-1] == "default"] == [service.get("/readyz")["model"]]
     assert lines(on(service, "models", "--json")) == service.get("/models")["models"]
     assert lines(on(service, "runs", "--limit", "1", "--json")) == service.get("/train?limit=1")["runs"]
+    assert lines(on(service, "runs", "--state", "queued", "--state", "failed", "--json")) == []
+    assert lines(on(service, "runs", "--user", "ada", "--json")) == []  # there are no keys
 
 
 def test_models_are_found_by_name_and_sorted_best_first(service: Service) -> None:

@@ -86,6 +86,10 @@ def test_runs_are_read_page_by_page_newest_first(inkling: Inkling, model: str, m
     assert runs[0].id == run.id
     assert len({run.id for run in runs}) == len(runs) >= 3
     assert runs[-1].id == "first-0"
+    assert [run.id for run in inkling.runs(states=["succeeded"])] == [
+        run.id for run in runs if run.state == "succeeded"
+    ]
+    assert list(inkling.runs(user="ada")) == []  # there are no keys
     inkling.cancel(run)
 
 

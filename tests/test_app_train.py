@@ -220,9 +220,13 @@ def test_runs_are_counted_by_how_they_ended(service: Service, run: dict[str, Any
     assert service.http.post(f"/train/{cancelled}/cancel").status_code == 202
     assert [service.ended(each)["state"] for each in (failing, cancelled)] == ["failed", "cancelled"]
     counted = re.findall(r'^inkling_runs{state="(\w+)"} ([\d.]+)$', service.http.get("/metrics").text, re.MULTILINE)
-    listed = Counter(each["state"] for each in service.get("/train?limit=100")["runs"])
+    runs = service.get("/train?limit=100")["runs"]
+    listed = Counter(each["state"] for each in runs)
     assert {run["state"], "failed", "cancelled"} == listed.keys()
     assert {state: float(count) for state, count in counted} == {"queued": 0, "running": 0, **listed}
+    for states in (["queued"], ["failed"], ["succeeded"], ["failed", "cancelled"]):
+        of_these = service.get(f"/train?limit=100&state={'&state='.join(states)}")["runs"]
+        assert of_these == [each for each in runs if each["state"] in states]
 
 
 def test_an_ended_run_can_be_deleted_and_its_model_stays(service: Service, run: dict[str, Any]) -> None:

@@ -67,6 +67,11 @@ def test_users_take_turns_within_their_limits_and_cancel_their_own(keyed: Servic
         answer = keyed.http.post("/train", json=SMALL_SPEC, headers=bearer(user), params=query)
         return answer.status_code, answer.json().get("id") or answer.json()["detail"]
 
+    def runs_of(user: str, *states: str) -> list[str]:
+        found = keyed.http.get("/train", params={"user": user, "state": list(states)}).json()["runs"]
+        assert {run["user"] for run in found} <= {user}
+        return [run["id"] for run in found]
+
     alices = [ask("alice")[1] for _ in range(3)]
     refused = keyed.http.post("/train", json=SMALL_SPEC, headers=bearer("alice"))
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "30")
@@ -84,6 +89,10 @@ def test_users_take_turns_within_their_limits_and_cancel_their_own(keyed: Servic
     assert waits == sorted(waits)
     assert waits[0] > 1.0  # the run that is being trained is a long one
 
+    assert runs_of("alice") == alices[::-1]
+    assert runs_of("bob", "queued") == [bobs]
+    assert runs_of("nobody") == runs_of("alice", "running", "failed") == []
+
     foreign = keyed.http.post(f"/train/{alices[0]}/cancel", headers=bearer("bob"))
     assert "this run is another user's; only they" in problem(foreign, 403)
     assert keyed.http.post(f"/train/{alices[0]}/cancel", headers=bearer("alice")).status_code == 202
@@ -97,5 +106,7 @@ def test_without_keys_an_address_is_a_user_and_everybody_may_cancel(tmp_path: Pa
     with serving(tmp_path, INKLING_MAX_QUEUED_RUNS_PER_USER="1") as service:
         wait_for(lambda: bool(service.trainers()))
         run = service.train(**SMALL_SPEC)
+        assert service.get(f"/train/{run}")["user"] is None
+        assert service.get("/train?user=127.0.0.1")["runs"] == []
         assert service.http.post("/train", json=SMALL_SPEC).status_code == 429
         assert service.http.post(f"/train/{run}/cancel").status_code == 202

@@ -15,7 +15,7 @@ from app.errors import KeyTakenError, RunNotFoundError, describe
 from app.feeds import EventStream
 from app.jobs import Jobs, run_id_of
 from app.scheduling import Priority
-from app.schemas import LOCATION, DryRun, LayerSummary, Run, RunList
+from app.schemas import LOCATION, DryRun, LayerSummary, Run, RunList, RunState
 from app.statuses import ACTIVE
 from app.users import UserDep, may_change, require_priority
 from model.data import TRAIN_EXAMPLES
@@ -95,9 +95,16 @@ async def list_runs(
     jobs: JobsDep,
     limit: Annotated[int, Query(ge=1, le=100, description="Runs on a page", examples=[20])] = 20,
     offset: Annotated[int, Query(ge=0, le=2**31, description="Runs to skip", examples=[0])] = 0,
+    state: Annotated[
+        tuple[RunState, ...],
+        Query(description="Only runs in this state; repeated, in any of them", examples=[["running"]]),
+    ] = (),
+    user: Annotated[
+        str | None, Query(description="Only runs of this user, as `user` names it", examples=["ada"])
+    ] = None,
 ) -> RunList:
     """Runs, newest first."""
-    return await jobs.runs(limit=limit, offset=offset)
+    return await jobs.runs(limit=limit, offset=offset, states=state, user=user)
 
 
 @router.get("/{run}", responses=describe(404, 409))
