@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 from numpy._core.multiarray import _reconstruct
-from rich.console import Console
-from rich.progress import DownloadColumn, Progress
 
 if TYPE_CHECKING:
     import httpx
+    from rich.progress import Progress
 
 # Of the decompressed files: whatever a source sends and however it packs it, these bytes come out.
 IDX_SHA256 = {
@@ -53,7 +52,7 @@ def mirror(url: str, patience_seconds: float = 10.0) -> Source:
     """
 
     def fetch(names: Iterable[str]) -> dict[str, bytes]:
-        import httpx  # who finds MNIST in the cache starts without it
+        import httpx  # who finds MNIST in the cache starts without it, and without rich
 
         timeout = httpx.Timeout(patience_seconds, connect=min(patience_seconds, _CONNECT_SECONDS))
         with (
@@ -65,13 +64,16 @@ def mirror(url: str, patience_seconds: float = 10.0) -> Source:
     return Source(url, fetch)
 
 
-def _progress_bar() -> Progress:
+def _progress_bar() -> "Progress":
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress
+
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), DownloadColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _download(client: "httpx.Client", name: str, patience_seconds: float, progress: Progress) -> bytes:
+def _download(client: "httpx.Client", name: str, patience_seconds: float, progress: "Progress") -> bytes:
     # Identity and raw: the file as it is stored, neither packed again nor unpacked on the way.
     request = client.build_request("GET", f"{name}.gz", headers={"Accept-Encoding": "identity"})
     with closing(_within(patience_seconds, lambda: client.send(request, stream=True))) as response:
