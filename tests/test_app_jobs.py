@@ -15,7 +15,8 @@ from app.checkpoints import Checkpoints
 from app.database import Database
 from app.errors import KeyTakenError, UnreadableRunError
 from app.heartbeats import Heartbeats
-from app.jobs import OUTLOOK_SECONDS, Jobs, run_id_of
+from app.jobs import Jobs, run_id_of
+from app.outlooks import OUTLOOK_SECONDS
 from app.registry import Registry
 from app.routes.train import _watch
 from app.run_queue import SNAPSHOT, STREAM, add_event, empty_snapshot

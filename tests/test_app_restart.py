@@ -86,7 +86,7 @@ def test_the_checkpoint_of_a_run_that_ended_without_its_worker_is_swept_at_the_n
         waiting = service.train(**LONG_SPEC)
     checkpoints.save(FIRST_RUN, checkpoints.begin(FIRST_RUN), b"left")
     checkpoints.save(waiting, checkpoints.begin(waiting), b"needed")
-    with working(tmp_path):
+    with working(tmp_path, INKLING_HEARTBEAT_SECONDS="0.5"):
         wait_for(lambda: checkpoints.load(FIRST_RUN) is None)
         assert checkpoints.load(waiting) is not None
 

@@ -179,7 +179,7 @@ def test_a_database_that_was_away_costs_nothing_but_time(tmp_path: Path, postgre
         cluster.worker(**settings) as first,
         cluster.worker(**settings) as second,
     ):
-        run = cluster.saved_run({**SPEC, "epochs": 80})
+        run = cluster.saved_run(LONG_SPEC)
         trainers = first.trainers() + second.trainers()
         postgresql.kill()
         refused = cluster.api.http.post("/train", json=SMALL_SPEC)
@@ -189,9 +189,12 @@ def test_a_database_that_was_away_costs_nothing_but_time(tmp_path: Path, postgre
         postgresql.start()
         wait_for(lambda: cluster.api.http.get(f"/train/{run}").status_code == 200)
         time.sleep(dead_seconds + 0.5)
+        before = cluster.api.get(f"/train/{run}")["progress"]
+        wait_for(lambda: cluster.api.get(f"/train/{run}")["progress"]["step"] > before["step"])
         assert set(trainers) == {*first.trainers(), *second.trainers()}
-        ended = cluster.api.ended(run)
-        assert (ended["state"], ended["progress"]["note"]) == ("succeeded", None)
+        assert before["note"] is None
+        assert cluster.api.http.post(f"/train/{run}/cancel").status_code == 202
+        assert cluster.api.ended(cluster.api.train(**SMALL_SPEC))["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("cluster", ["sqlite"], indirect=True)
