@@ -60,7 +60,7 @@ API
     problems            every error as problem+json
     head_requests       HEAD as GET without a body
     heads               how large a request's head may be, and how long it may take
-    deadlines           how long a body may take to arrive
+    bodies              how long requests' bodies may take, and how much memory
     dependencies        what routes ask for by type
     users               who asks, and who may
     routes              the REST contract, one module a resource

@@ -31,8 +31,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from app import logs, problems, users
+from app.bodies import BodyLimits
 from app.database import UNAVAILABLE, Database, NewerDatabaseError, persisting
-from app.deadlines import BodyDeadline
 from app.dependencies import State, only_known_parameters
 from app.errors import describe
 from app.head_requests import HeadAsGet
@@ -69,7 +69,7 @@ class Service(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         layers = problems.TooLargeAsProblem(super().build_middleware_stack())
         settings: Settings = self.state.settings
-        quick = BodyDeadline(predict.QuickPredict(layers, settings.max_body_bytes), settings.body_seconds)
+        quick = BodyLimits(predict.QuickPredict(layers, settings.max_body_bytes), settings.body_seconds)
         answering = HeadAsGet(CountRequests(quick, self.state.metrics))
         if not settings.allowed_origins:
             return answering

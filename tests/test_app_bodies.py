@@ -1,5 +1,6 @@
-"""A body that arrives too slowly is refused, whatever it was to be, and nothing waits for it any longer."""
+"""A body that comes too slowly, or is more than there is room for, is refused, and nothing waits for it any longer."""
 
+import asyncio
 import json
 import socket
 import time
@@ -10,7 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
+from app.bodies import SMALL_BYTES, BodyLimits
 from app.routes.models import FILE_TYPE
 from app.uploads import UPLOADS_AT_ONCE
 from tests.drawings import draw
@@ -107,3 +111,40 @@ def test_a_stream_of_events_outlives_the_time_that_a_body_has(hurried: Service) 
         time.sleep(2 * BODY_SECONDS)
         assert hurried.http.post(f"/train/{run}/cancel").status_code == 202
         assert "event: end" in list(events.iter_lines())
+
+
+def test_large_bodies_are_refused_while_others_take_all_the_room_and_small_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.bodies.HELD_BYTES", 3 * SMALL_BYTES)
+    full, answered = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        if scope["path"] == "/held":
+            full.set()
+            await answered.wait()
+
+    limits = BodyLimits(app, BODY_SECONDS)
+
+    async def ask(path: str, size: int) -> None:
+        chunks = iter([{"type": "http.request", "body": bytes(size // 2), "more_body": more} for more in (True, False)])
+
+        async def receive() -> Message:
+            return next(chunks)
+
+        await limits({"type": "http", "path": path}, receive, receive)
+
+    async def use() -> None:
+        held = asyncio.create_task(ask("/held", 2 * SMALL_BYTES))
+        await full.wait()
+        await ask("/", SMALL_BYTES)
+        with pytest.raises(HTTPException, match="bodies of 196,608 bytes wait to be answered") as refused:
+            await ask("/", 2 * SMALL_BYTES)
+        assert (refused.value.status_code, refused.value.headers) == (503, {"Retry-After": "1"})
+        answered.set()
+        await held
+        await ask("/", 2 * SMALL_BYTES)
+
+    asyncio.run(use())
