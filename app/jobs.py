@@ -43,11 +43,10 @@ from app.run_queue import (
 )
 from app.scheduling import Place, Priority, next_rank
 from app.schemas import Run, RunEnd, RunList, RunState, RunSummary
-from app.settings import Settings
+from app.settings import NOBODY, Settings
 from app.statuses import (
     ACTIVE,
     CUT_SHORT,
-    NOBODY,
     Outlook,
     count_by_state,
     end_of,

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+NOBODY = "inkling"  # whose runs the service's own are
 _POSTGRESQL_URL = "postgresql://USER:PASSWORD@HOST/DATABASE"
 _WRITTEN_AS = {  # the settings that are JSON
     "api_keys": '{"ada": "5ecret"}',
@@ -59,7 +60,10 @@ class Settings(BaseSettings):
         0.0, ge=0.0, le=1.0, description="Seconds that images that wait together wait for more; one alone never does"
     )
     max_waiting_images: int = Field(
-        1_024, ge=1, le=100_000, description="Images that may wait to be recognised; one more is answered 503"
+        1_024,
+        ge=1,
+        le=100_000,
+        description="Images that may wait in each queue, to be prepared or for a model; one more is answered 503",
     )
     predict_seconds: float = Field(
         10.0, gt=0.0, le=600.0, description="Seconds after which an image that still waits is answered 503"
@@ -118,6 +122,8 @@ class Settings(BaseSettings):
     def _check_api_keys(cls, keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
         if "" in keys:
             raise ValueError("a user's name is empty")
+        if NOBODY in keys:
+            raise ValueError(f"{NOBODY} is the service itself, whose runs are everybody's; choose another name")
         if len({*keys.values()}) < len(keys):
             raise ValueError("two users have the same key")
         for user, key in keys.items():
@@ -127,6 +133,15 @@ class Settings(BaseSettings):
             if not secret.isprintable() or secret != secret.strip() or max(secret) > "\xff":
                 raise ValueError(f"{user}'s key has characters that no HTTP header can carry")
         return keys
+
+    @field_validator("priority_users")
+    @classmethod
+    def _check_priority_users(cls, users: list[str], info: ValidationInfo) -> list[str]:
+        """Without keys they are addresses."""
+        keys = info.data.get("api_keys")
+        if keys and (strangers := ", ".join(repr(user) for user in users if user not in keys)):
+            raise ValueError(f"{strangers} has no key in INKLING_API_KEYS")
+        return users
 
     @field_validator("database_url")
     @classmethod

@@ -13,12 +13,12 @@ from app.errors import UnreadableRunError
 from app.run_queue import MAX_ATTEMPTS, STREAM, UNENDED, WORKFLOW, Snapshot
 from app.scheduling import Place, in_order
 from app.schemas import RunEnd, RunState, located_message_of
+from app.settings import NOBODY
 from model.spec import TrainSpec
 
 if TYPE_CHECKING:
     from dbos._sys_db import SystemDatabase
 
-NOBODY = "inkling"  # whose runs the service's own are
 ACTIVE = {RunState.QUEUED, RunState.RUNNING}
 EVENTS_AT_ONCE = 200  # to render them holds the event loop up for a few milliseconds
 CUT_SHORT = {"CANCELLED", "ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}  # the worker could save no last snapshot

@@ -19,13 +19,26 @@ async def _user(
     settings: SettingsDep,
     given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
 ) -> str:
-    """Raises UnauthorizedError where keys are set and none of them is given."""
+    """Raises UnauthorizedError where keys are set and none of them is given, and ForbiddenError for foreign pages."""
+    _refuse_foreign_pages(request, settings)
     if not settings.api_keys:
         return request.client.host if request.client else "unknown"
     for name, key in settings.api_keys.items():
         if given and _is(key.get_secret_value(), given.credentials):
             return name
     raise UnauthorizedError(is_wrong=given is not None)
+
+
+def _refuse_foreign_pages(request: Request, settings: Settings) -> None:
+    """What a browser sends without asking first, as it does what has no body, for a page of another site.
+
+    Told by Sec-Fetch-Site, as Go's http.CrossOriginProtection does; browsers leave it out to unencrypted addresses
+    other than the machine's own.
+    """
+    origin = request.headers.get("origin")
+    is_own = request.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+    if not is_own and not {"*", origin} & {*settings.allowed_origins}:
+        raise ForbiddenError(f"{origin or 'the page'} is another site; INKLING_ALLOWED_ORIGINS names those that may")
 
 
 def _is(key: str, given: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from app import cli
@@ -76,6 +77,7 @@ def test_a_process_loads_nothing_heavy_that_it_does_not_need(module: str, heavy:
         ("INKLING_API_KEYS", '{"ada": 5}', "ada: Input should be a valid string"),
         ("INKLING_API_KEYS", "ada", """; write it as {"ada": "5ecret"}"""),
         ("INKLING_API_KEYS", '{"": "5ecret"}', "a user's name is empty"),
+        ("INKLING_API_KEYS", '{"inkling": "5ecret"}', "choose another name"),
         ("INKLING_API_KEYS", '{"ada": "5ecret", "bob": "5ecret"}', "two users have the same key"),
         *(
             ("INKLING_API_KEYS", json.dumps({"ada": key}), "ada's key has characters that no HTTP header can carry")
@@ -104,6 +106,13 @@ def test_an_empty_setting_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, "")
     settings = Settings()
     assert (settings.api_keys, settings.priority_users, settings.port) == ({}, [], 8000)
+
+
+def test_a_priority_user_without_a_key_is_named() -> None:
+    keys, users = {"ada": "5ecret"}, ["ada", "techer"]
+    with pytest.raises(ValidationError, match=r"'techer' has no key in INKLING_API_KEYS"):
+        Settings(api_keys=keys, priority_users=users)
+    assert Settings(api_keys={}, priority_users=["192.0.2.7"]).priority_users == ["192.0.2.7"]
 
 
 @pytest.mark.parametrize("command", ["serve", "api", "worker"])

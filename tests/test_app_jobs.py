@@ -22,8 +22,7 @@ from app.routes.train import _watch
 from app.run_queue import SNAPSHOT, STREAM, add_event, empty_snapshot
 from app.scheduling import Priority
 from app.schemas import RunState
-from app.settings import Settings
-from app.statuses import NOBODY
+from app.settings import NOBODY, Settings
 from model.checkpoint import to_bytes
 from model.reports import EpochReport
 from model.spec import TrainSpec

@@ -275,6 +275,22 @@ def test_pages_of_other_sites_may_ask_where_that_is_allowed(tmp_path: Path, rest
     assert "access-control-allow-origin" not in rest.get("/train", headers={"Origin": origin}).headers
 
 
+def test_a_page_of_another_site_changes_nothing_unasked(tmp_path: Path) -> None:
+    with client(tmp_path, allowed_origins=["https://school.example"]) as opened:
+        for origin, site, status in (
+            ("https://elsewhere.example", "cross-site", 403),
+            ("http://localhost:9000", "same-site", 403),
+            ("https://school.example", "cross-site", 202),
+        ):
+            headers = {"Origin": origin, "Sec-Fetch-Site": site}
+            run = opened.post("/train", json=SMALL_SPEC, headers={"Sec-Fetch-Site": "same-origin"}).json()["id"]
+            answer = opened.post(f"/train/{run}/cancel", headers=headers)
+            assert answer.status_code == status
+            assert status == 202 or problem(answer, 403) == (
+                f"{origin} is another site; INKLING_ALLOWED_ORIGINS names those that may"
+            )
+
+
 @pytest.mark.parametrize("path", ["/train?dry_run=true", "/predict"])
 def test_a_mark_of_the_byte_order_before_json_is_passed_over(rest: TestClient, path: str) -> None:
     body = codecs.BOM_UTF8 + json.dumps({"pixels": PIXELS} if path == "/predict" else {"epochs": 1}).encode()
