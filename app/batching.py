@@ -70,7 +70,7 @@ class Batcher(Generic[Item, Result]):
             raise BusyError(len(self._waiting))
         loop, now = asyncio.get_running_loop(), time.monotonic()
         futures: list[asyncio.Future[Result]] = [loop.create_future() for _ in items]
-        self._waiting.extend(map(partial(_waiting, now, deadline), items, futures))
+        self._waiting.extend(_Waiting(item, now, deadline, future) for item, future in zip(items, futures, strict=True))
         self._schedule(loop)
         return [await futures[0]] if len(futures) == 1 else await asyncio.gather(*futures)
 
@@ -130,10 +130,6 @@ class Batcher(Generic[Item, Result]):
         self._running -= 1
         _settle(batch, work.result())
         self._schedule(loop)
-
-
-def _waiting(since: float, deadline: float, item: Item, result: "asyncio.Future[Result]") -> _Waiting[Item, Result]:
-    return _Waiting(item, since, deadline, result)
 
 
 def _attempt(run: Callable[[list[Item]], Sequence[Any]], items: list[Item]) -> Sequence[Any]:

@@ -33,7 +33,7 @@ class ClientError(Exception):
 
 class UnreachableError(ClientError):
     def __init__(self, url: str, cause: Exception) -> None:
-        super().__init__(f"cannot reach {url}: {cause or type(cause).__name__}")
+        super().__init__(f"cannot reach {url}: {str(cause) or type(cause).__name__}")
 
 
 class ServiceError(ClientError):

@@ -1,6 +1,6 @@
 """What routes ask for by type: the service's parts, and runs and models that are known to exist.
 
-They are `async def`, though nothing is awaited: FastAPI calls others in a thread, which costs more than most requests.
+They are `async def`, though most await nothing: FastAPI calls others in a thread, which costs more than most requests.
 """
 
 from typing import Annotated, Any, TypedDict

@@ -171,7 +171,7 @@ class BusyError(UnavailableError):
     headers: ClassVar = {"Retry-After": "1"}
 
     def __init__(self, waiting: int) -> None:
-        super().__init__(f"{waiting} images are waiting already, as many as this process takes; try again in a moment")
+        super().__init__(f"{waiting} images are waiting already, as many as this queue takes; try again in a moment")
 
 
 class DeadlineError(UnavailableError):

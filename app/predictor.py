@@ -38,9 +38,14 @@ Ink = NDArray[np.uint8]
 class Answers(NamedTuple):
     """What a model says of N images."""
 
-    model: str
+    warm: WarmModel
     probabilities: list[list[float]]  # [N, 10]
     digit_scores: list[float]  # [N]; 0 and more looks like a digit
+
+    @property
+    def model(self) -> str:
+        """Its id."""
+        return self.warm.id
 
 
 class _Served(NamedTuple):
@@ -49,7 +54,7 @@ class _Served(NamedTuple):
 
     async def answer(self, images: Sequence[Ink], deadline: float) -> Answers:
         answers = await self.queue.submit(images, deadline)  # [N, 11]
-        return Answers(self.model.id, [answer[:-1] for answer in answers], [answer[-1] for answer in answers])
+        return Answers(self.model, [answer[:-1] for answer in answers], [answer[-1] for answer in answers])
 
 
 class Predictor:
@@ -241,7 +246,7 @@ class Predictor:
             return served
 
     def _warm_bytes(self) -> int:
-        return sum(served.model.size_bytes for served in self._warm_models.values())
+        return sum(served.model.size_bytes for served in [*self._warm_models.values()])  # others may move them
 
     def _load(self, model: str) -> _Served:
         settings = self._settings

@@ -87,7 +87,8 @@ def _parse(body: bytes) -> PredictRequest | NDArray[np.uint8]:
                 raise InvalidInputError(
                     f"{len(given)} fields; give exactly one of image, pixels and images; {_IN_THE_QUERY}", "body"
                 )
-            if (pixels := _levels(given.get("pixels"))) is not None:
+            has_booleans = b"true" in body or b"false" in body  # numbers to Python, and an error to pydantic
+            if not has_booleans and (pixels := _levels(given.get("pixels"))) is not None:
                 return pixels
         return PredictRequest.model_validate(given)
     except ValidationError as error:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 Priority = Literal["high", "normal", "low"]
-_FIRST_RANK = {"high": 1, "normal": 1_000_000_001, "low": 2_000_000_001}  # a rank is at most 2³¹ − 1
+_RANKS = 700_000_000  # of each priority: a rank is at most 2³¹ − 1
+_FIRST_RANK = {"high": 1, "normal": 1 + _RANKS, "low": 1 + 2 * _RANKS}
 
 
 class Place(NamedTuple):
@@ -26,7 +27,7 @@ class Place(NamedTuple):
 def next_rank(waiting: Sequence[Place], running: Sequence[Place], user: str, priority: Priority) -> int:
     """The rank of a run that the user asks for now."""
     first = _FIRST_RANK[priority]
-    last = first + 1_000_000_000
+    last = first + _RANKS
     waiting, running = ([place for place in places if first <= place.rank < last] for places in (waiting, running))
     latest = max((place.rank for place in running), default=first)
     served = min((place.rank for place in waiting), default=latest)

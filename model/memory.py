@@ -42,9 +42,10 @@ def advised_on_memory(spec: TrainSpec) -> Iterator[None]:
         if not _ran_out(error):
             raise
         free = free_bytes()
+        reason = str(error).partition("\n")[0] or "MemoryError"  # XLA's goes on for pages
         left = "" if free is None else f", and {format_bytes(free)} are free"
         raise NotEnoughMemoryError(
-            f"the device ran out of memory in the middle of the training: {str(error) or 'MemoryError'}{left}; "
+            f"the device ran out of memory in the middle of the training: {reason}{left}; "
             f"try a batch_size below {spec.batch_size:,}, or smaller layers"
         ) from error
 

@@ -46,7 +46,7 @@
 /** @typedef {RequestInit & {patience?: number}} Options  patience: how long an answer may take, in milliseconds */
 
 const PATIENCE_MS = 30_000;
-const UPLOAD_PATIENCE_MS = 120_000;
+const UPLOAD_PATIENCE_MS = 600_000; // the service scores a model for up to 120 s, after those of up to three others
 const RECONNECT_MS = 3_000;
 const LOST_MS = 5_000;
 

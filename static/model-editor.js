@@ -53,13 +53,15 @@ export class ModelEditor {
     const name = this.name.value.trim();
     const aliases = this.aliases.value.split(/[ ,]+/).filter(Boolean);
     this.#lock(true);
+    let failed = "is not saved";
     try {
       await changeModel(model.id, { name, description: this.description.value.trim() });
+      failed = "is saved, but not all of its aliases";
       await setAliases(model, aliases);
       this.#close(model, `“${name}” is saved.`);
     } catch (cause) {
       const { message } = problemOf(cause);
-      if (!this.isOpenFor(model)) return this.onClose(model, `“${name}” is not saved: ${message}`, "bad");
+      if (!this.isOpenFor(model)) return this.onClose(model, `“${name}” ${failed}: ${message}`, "bad");
       this.#lock(false);
       say(this.message, message);
     }

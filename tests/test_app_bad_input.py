@@ -83,6 +83,7 @@ def test_10_mb_of_noise_are_refused_by_size(service: Service) -> None:
         pytest.param('{"pixels": [[0, 1e999], [0, 0]]}', ("body", "pixels", 0, 1), id="1e999"),
         pytest.param('{"pixels": [[0, 256, 0], [0, 0, 0], [0, 0, 0]]}', ("body", "pixels"), id="256"),
         pytest.param('{"pixels": [["0", "255"], [0, 0]]}', ("body", "pixels", 0, 0), id="text"),
+        pytest.param('{"pixels": [[0, true, 0], [0, 0, 0], [0, 0, 0]]}', ("body", "pixels", 0, 1), id="true"),
         pytest.param('{"pixels": [[0, 0], [0]]}', ("body", "pixels"), id="ragged"),
         pytest.param('{"pixels": []}', ("body", "pixels"), id="no rows"),
         pytest.param('{"pixels": [[]]}', ("body", "pixels"), id="empty row"),

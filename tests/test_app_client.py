@@ -373,6 +373,7 @@ def test_whoever_watches_a_run_of_a_service_that_stays_away_hears_how_to_go_on(
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "localhost:8000", "http://127.0.0.1:many"])
 def test_an_address_where_nobody_answers_is_named_at_once(url: str) -> None:
+    assert str(UnreachableError(url, TimeoutError())) == f"cannot reach {url}: TimeoutError"
     with pytest.raises(UnreachableError) as failed, Inkling(url) as inkling:
         inkling.model()
     assert str(failed.value).startswith(f"cannot reach {url}: ")

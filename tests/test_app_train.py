@@ -104,6 +104,7 @@ def test_the_stream_replays_a_run_and_resumes_behind_the_last_event(service: Ser
     assert (kinds[0], kinds.count("epoch"), kinds[-1]) == ("progress", 1, "end")
     assert whole[0][2]["phase"] == "preparing"
     assert whole[-1][2] == {"state": "succeeded", "model": run["model"], "error": None}
+    assert list(events(service, run["id"], last_event_id=-1)) == whole
     assert list(events(service, run["id"], last_event_id=1)) == whole[2:]
     assert list(events(service, run["id"], last_event_id=len(whole) - 2)) == whole[-1:]
 

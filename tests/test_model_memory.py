@@ -84,6 +84,7 @@ class PanicException(BaseException):
     ("error", "said"),
     [
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes."), r"allocating 7 bytes\."),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: for 7 bytes\n1. ...\n2. ..."), r"training: RES.* for 7 bytes"),
         (PanicException("PyObject pointer is null"), "PyObject pointer is null"),
     ],
 )

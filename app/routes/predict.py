@@ -153,8 +153,7 @@ async def _predictions(asked: _Question, images: Sequence[NDArray[np.uint8]]) ->
         predictions = [{**one, "seen": image.tolist()} for one, image in zip(predictions, images, strict=True)]
     if not asked.explains:
         return predictions
-    warm = await asked.predictor.model(answers.model)
-    return await explain(warm, images, predictions, asked.include, asked.deadline)
+    return await explain(answers.warm, images, predictions, asked.include, asked.deadline)
 
 
 def _prediction(model: str, probabilities: list[float], digit_score: float) -> Fields:

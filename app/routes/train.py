@@ -137,14 +137,15 @@ async def watch_run(
     jobs: JobsDep,
     last_event_id: Annotated[
         int | None,
-        Header(ge=-1, le=2**31, description="Offset of the last event that was received", examples=[41]),
+        Header(ge=-1, le=2**31, description="Offset of the last event that was received; -1: none yet", examples=[41]),
     ] = None,
 ) -> Response:
     """The run as it trains: `progress` and `epoch` events from its start, or behind Last-Event-ID, then one `end`."""
+    first = 0 if last_event_id is None else last_event_id + 1
     has_ended = existing.state not in ACTIVE
-    if last_event_id is not None and has_ended and await jobs.is_behind_end(existing.id, last_event_id):
+    if first > 0 and has_ended and await jobs.is_behind_end(existing.id, first - 1):
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    return EventStream(_watch(jobs, existing, 0 if last_event_id is None else last_event_id + 1))
+    return EventStream(_watch(jobs, existing, first))
 
 
 async def _watch(jobs: Jobs, run: Run, offset: int) -> AsyncGenerator[bytes, None]:
