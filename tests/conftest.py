@@ -31,6 +31,7 @@ gc.disable()  # until the tests begin: what is imported for them stays, and is l
 
 # A shell that starts this in the background makes it ignore Ctrl-C, and what it starts; some tests send that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+pytest.register_assert_rewrite("tests.browser")  # whose fixtures are only for who imports it
 CACHE_DIR = Settings().cache_dir
 configure_jax(CACHE_DIR)
 jax.config.update("jax_debug_key_reuse", True)
@@ -115,7 +116,8 @@ def left_as_it_was_found(request: pytest.FixtureRequest) -> Iterator[None]:
 # machine's cores, since these files wait for much of their time.
 SLOW_FILES = [
     *("test_app_takeover", "test_model_resume", "test_app_torture", "test_app_train", "test_app_restart"),
-    *("test_model_memory", "test_browser_page", "test_model_devices", "test_app_worker", "test_app_cluster"),
+    *("test_model_memory", "test_browser_training", "test_browser_page", "test_model_devices", "test_browser_models"),
+    *("test_browser_drawing", "test_app_backup", "test_app_worker", "test_app_cluster"),
 ]
 
 
