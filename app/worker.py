@@ -86,7 +86,7 @@ class Worker:
         self._abandoned: asyncio.subprocess.Process | None = None
         self._stopping = threading.Event()
         self._has_end = False  # of what is being trained; it may not be written down yet
-        self._endings = 0  # by others, of trainers of this run
+        self._endings = 0  # of this run's trainers, by others or before they had begun it
 
     async def train(self, run: str, spec: dict[str, Any], recorder: claims.Recorder) -> RunEnd:
         """Trains until the run has an end.
@@ -152,14 +152,14 @@ class Worker:
     async def _supervise(self, trainer: asyncio.subprocess.Process, recorder: claims.Recorder) -> RunEnd | None:
         """None where the attempt is not the run's newest, was given up, or was told to stop."""
         assert trainer.stdout is not None, "it is a pipe"
-        memory = PeakMemory(trainer.pid)
+        memory, has_begun = PeakMemory(trainer.pid), not FORKS
         async for line in trainer.stdout:
             if not line.endswith(b"\n"):  # it was killed as it wrote
                 break
             message = json.loads(line)
             match message["kind"]:
                 case "process":
-                    memory = PeakMemory(message["data"]["id"])
+                    memory, has_begun = PeakMemory(message["data"]["id"]), True
                 case "end":
                     self._has_end = True
                     return RunEnd.model_validate(message["data"])
@@ -172,10 +172,12 @@ class Worker:
         if status == SUPERSEDED or trainer is self._abandoned:
             return None
         error = describe_crash(status, memory.bytes)
-        if status in (STOPPED, -signal.SIGTERM):  # by an operator, say, or for want of memory on the machine
+        is_stopped = status in (STOPPED, -signal.SIGTERM)  # by an operator, say, or for want of memory on the machine
+        if is_stopped or not has_begun:
             self._endings += 1
             if self._endings < MAX_ATTEMPTS:
                 return None
+        if is_stopped:
             error = f"something other than this service ended its training process, by SIGTERM, {MAX_ATTEMPTS} times"
         return RunEnd(state=RunState.FAILED, error=error)
 

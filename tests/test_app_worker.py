@@ -3,7 +3,9 @@
 import asyncio
 import re
 import resource
+import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from app.schemas import RunEnd, WorkerInfo
 from app.slots import Slot
 from app.worker import Worker
 from tests.models import FIRST_RUN, FirstModel
-from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, parent, serving, wait_for
+from tests.processes import LONG_SPEC, SMALL_SPEC, SOON_SECONDS, Service, parent, send, serving, wait_for
+
+BEGUN = """echo '{"kind": "process", "data": {"id": '$$'}}'"""
 
 
 def test_workers_on_one_machine_have_slots_of_their_own_and_train_at_once(
@@ -64,11 +68,26 @@ def test_one_process_loads_jax_for_every_run_and_another_does_when_it_is_gone(
         assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
 
 
+def test_a_run_that_is_handed_to_a_trainer_that_dies_before_it_begins_has_another(
+    tmp_path: Path, with_model: FirstModel
+) -> None:
+    with serving(with_model(tmp_path)) as service:
+        assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
+        wait_for(lambda: len(service.pids("app.trainer")) == 1)  # the run's own has gone
+        (waiting,) = service.pids("app.trainer")
+        send([waiting], signal.SIGSTOP)
+        run = service.train(**SMALL_SPEC)
+        service.wait_for_state(run, "running")
+        time.sleep(0.5)  # by then it is handed on, and nobody can tell
+        send([waiting], signal.SIGKILL)
+        assert service.ended(run)["state"] == "succeeded"
+
+
 @pytest.mark.parametrize(
     ("script", "told"),
     [
         ("""echo '{"kind": "end", "data": {"state": "succeeded"}}'""", "succeeded"),
-        ("kill -KILL $$", "failed: the training process ended by signal SIGKILL"),
+        (f"{BEGUN}; kill -KILL $$", "failed: the training process ended by signal SIGKILL"),
     ],
 )
 def test_the_log_tells_when_a_run_begins_and_how_it_ends(
@@ -100,7 +119,9 @@ def test_the_log_tells_when_a_run_begins_and_how_it_ends(
     ("script", "ends"),
     [
         # in the middle of a message
-        ('printf \'{"kind": "pro\'; kill -KILL $$', ["ended by signal SIGKILL"]),
+        (f'{BEGUN}; printf \'{{"kind": "pro\'; kill -KILL $$', ["ended by signal SIGKILL"]),
+        # before it begins the run, so that another may
+        ("kill -KILL $$", [None, None, None, None, "ended by signal SIGKILL"]),
         # told to stop, say with all of a service's processes: the run begins again, but not without end
         ("kill -TERM $$", [None, None, None, None, "ended its training process, by SIGTERM, 5 times"]),
     ],
