@@ -151,6 +151,7 @@ def test_a_key_is_asked_for_once_and_forgotten_when_it_is_refused(keyed: Page) -
     give_key(keyed, "key of ada")
     expect(keyed.locator("#run-state")).to_have_text("running", timeout=PATIENCE_SECONDS * SECONDS)
     expect(keyed.locator(".fact-device")).to_contain_text("CPU")
+    expect(keyed.locator(".run-list button").first).to_contain_text("ada")
     expect(dialog).to_be_hidden()
 
     keyed.reload()
