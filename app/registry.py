@@ -17,7 +17,7 @@ from app import model_tables
 from app.aliases import Aliases, follow_the_best, resolve
 from app.checkpoints import end_attempt, require_attempt
 from app.errors import ModelInUseError, ModelNotFoundError, UnusableModelError
-from app.model_schemas import ModelInfo, Order, Scores, Sort
+from app.model_schemas import LeaderboardEntry, ModelInfo, Order, Scores, Sort
 from model import network as net
 from model.data import TRAIN_EXAMPLES, examples_left
 from model.scores import Evaluation, MeanScores
@@ -115,6 +115,16 @@ class Registry(Aliases):
             query = query.where(_models.c.name.icontains(name, autoescape=True))
         with self._database.reading() as connection:
             return _infos(connection, query.limit(limit).offset(offset))
+
+    def leaderboard(self) -> list[LeaderboardEntry]:
+        """All models, the best first."""
+        columns = [
+            _models.c.id.label("model"),
+            *(_models.c[name] for name in ("name", "loss", "accuracy", "parameters")),
+        ]
+        query = sa.select(*columns).order_by(_models.c.accuracy.desc(), _models.c.loss)
+        with self._database.reading() as connection:
+            return [LeaderboardEntry.model_validate(row) for row in connection.execute(query).mappings()]
 
     def id_of(self, name: str) -> str:
         """name: an id or an alias. Raises ModelNotFoundError."""

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from app.dependencies import ModelName, RegistryDep
 from app.errors import describe
-from app.model_schemas import Leaderboard, LeaderboardEntry, ModelEvaluation
+from app.model_schemas import Leaderboard, ModelEvaluation
 
 router = APIRouter(prefix="/evaluate", tags=["evaluate"])
 
@@ -12,19 +12,7 @@ router = APIRouter(prefix="/evaluate", tags=["evaluate"])
 @router.get("")
 def leaderboard(registry: RegistryDep) -> Leaderboard:
     """Every model, best first."""
-    models = sorted(registry.models(), key=lambda model: (-model.scores.accuracy, model.scores.loss))
-    return Leaderboard(
-        models=[
-            LeaderboardEntry(
-                model=model.id,
-                name=model.name,
-                loss=model.scores.loss,
-                accuracy=model.scores.accuracy,
-                parameters=model.parameters,
-            )
-            for model in models
-        ]
-    )
+    return Leaderboard(models=registry.leaderboard())
 
 
 @router.get("/{model}", responses=describe(404))
