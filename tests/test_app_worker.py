@@ -52,7 +52,7 @@ def test_a_training_that_gets_no_more_memory_fails_with_the_numbers_and_its_work
         assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
 
 
-def test_one_process_loads_jax_for_every_run_and_another_does_when_it_is_gone(
+def test_one_process_loads_jax_for_every_run_and_another_does_when_it_dies_even_with_a_run_in_hand(
     tmp_path: Path, with_model: FirstModel
 ) -> None:
     with serving(with_model(tmp_path)) as service:
@@ -67,12 +67,6 @@ def test_one_process_loads_jax_for_every_run_and_another_does_when_it_is_gone(
         service.kill("app.trainer")
         assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
 
-
-def test_a_run_that_is_handed_to_a_trainer_that_dies_before_it_begins_has_another(
-    tmp_path: Path, with_model: FirstModel
-) -> None:
-    with serving(with_model(tmp_path)) as service:
-        assert service.ended(service.train(**SMALL_SPEC))["state"] == "succeeded"
         wait_for(lambda: len(service.pids("app.trainer")) == 1)  # the run's own has gone
         (waiting,) = service.pids("app.trainer")
         send([waiting], signal.SIGSTOP)
