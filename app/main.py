@@ -79,10 +79,10 @@ class Service(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             self.openapi_schema = super().openapi()
-            if not self.state.settings.api_keys:
-                users.document_no_keys(self.openapi_schema)
             add_schema(self.openapi_schema, RunEnd)  # of a run's events, which the document has as one text
             problems.document_problems(self.openapi_schema)
+            if not self.state.settings.api_keys:
+                users.document_no_keys(self.openapi_schema)
         return self.openapi_schema
 
 

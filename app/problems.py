@@ -96,9 +96,9 @@ def document_problems(openapi: dict[str, Any]) -> None:
 def _common_errors(path: str, operation: dict[str, Any]) -> list[int]:
     """A body is refused that cannot be read, comes too slowly, is too large or of another media type."""
     of_body = [400, 408, 413, 415] if "requestBody" in operation else []
-    of_key = [401] if "security" in operation else []
+    of_user = [401, 403] if "security" in operation else []
     unavailable = [] if path in ALWAYS_AVAILABLE else [503]
-    return [*of_body, *of_key, *unavailable]
+    return [*of_body, *of_user, *unavailable]
 
 
 def problem(

@@ -57,6 +57,7 @@ def document_no_keys(openapi: dict[str, Any]) -> None:
     for operations in openapi["paths"].values():
         for operation in operations.values():
             operation.pop("security", None)
+            operation["responses"].pop("401", None)
 
 
 def require_priority(user: str, priority: Priority, settings: Settings) -> None:

@@ -37,7 +37,7 @@ router = APIRouter(prefix="/train", tags=["train"])
     responses={
         200: {"model": DryRun, "description": "What the run would be"},
         202: {"headers": LOCATION},
-        **describe(403, 409, 429),
+        **describe(409, 429),
     },
 )
 async def train(
@@ -162,14 +162,14 @@ async def _watch(jobs: Jobs, run: Run, offset: int) -> AsyncGenerator[bytes, Non
             yield format_sse_event(event="end", data_str=end.model_dump_json(), id=str(offset))
 
 
-@router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(403, 404, 409))
+@router.post("/{run}/cancel", status_code=HTTPStatus.ACCEPTED, responses=describe(404, 409))
 async def cancel_run(run: RunId, user: UserDep, jobs: JobsDep, settings: SettingsDep) -> Run:
     """Ends a queued or running run; what it has reported so far is kept. Where keys are set, one's own."""
     may_change(user, await jobs.owner(run), settings)
     return await jobs.cancel(run)
 
 
-@router.delete("/{run}", status_code=HTTPStatus.NO_CONTENT, response_class=Response, responses=describe(403, 404, 409))
+@router.delete("/{run}", status_code=HTTPStatus.NO_CONTENT, response_class=Response, responses=describe(404, 409))
 async def delete_run(run: RunId, user: UserDep, jobs: JobsDep, settings: SettingsDep) -> None:
     """Removes an ended run and its events; the model that it published stays. Where keys are set, one's own."""
     may_change(user, await jobs.owner(run), settings)
