@@ -13,7 +13,7 @@ Needs neither JAX nor a database. Whatever goes wrong is a ClientError of `app.c
 
 import base64
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar, overload
@@ -141,12 +141,12 @@ class Inkling:
     def run(self, run: str | RunSummary) -> Run:
         return self._service.read(Run, "GET", _run_path(run))
 
-    def runs(self, *, states: Iterable[str] = (), user: str | None = None) -> Iterator[RunSummary]:
+    def runs(self, *, states: str | Sequence[str] = (), user: str | None = None) -> Iterator[RunSummary]:
         """All runs, or the user's in one of the states; newest first, fetched page by page as they are asked for.
 
         Those that are queued meanwhile move others to the next page, where they come again.
         """
-        asked = {"limit": RUNS_ON_A_PAGE, "state": list(states), **({"user": user} if user else {})}
+        asked = _given(limit=RUNS_ON_A_PAGE, state=_listed(states), user=user)
         offset: int | None = 0
         while offset is not None:
             page = self._service.read(RunList, "GET", "/train", params={**asked, "offset": offset})
@@ -285,8 +285,8 @@ def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _listed(include: str | Sequence[str]) -> list[str]:
-    return [include] if isinstance(include, str) else [*include]
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else [*names]
 
 
 def _event(message: Message) -> Event:

@@ -100,9 +100,8 @@ class Jobs:
         try:
             return await self.run(run_id)
         except UNAVAILABLE:  # it is in the queue all the same: who hears otherwise asks again
-            asked_by = user if user in self._settings.api_keys else None
-            queued = RunState.QUEUED
-            return Run(id=run_id, name=spec.name, user=asked_by, state=queued, created_at=now, spec=spec, history=[])
+            queued, named = RunState.QUEUED, self._named(user)
+            return Run(id=run_id, name=spec.name, user=named, state=queued, created_at=now, spec=spec, history=[])
 
     def _enqueue(self, spec: TrainSpec, user: str, priority: Priority, run: str) -> None:
         seconds = self.expected_seconds(spec)
@@ -168,7 +167,7 @@ class Jobs:
 
         states, user: of those in one of the states, if any is named, and of the user's, if one is.
         """
-        if user is not None and user not in self._settings.api_keys:
+        if user is not None and not self._named(user):
             return RunList(runs=[])
         page, next_offset = await asyncio.to_thread(self._page, states, user, limit, offset)
         outlook = await self._outlooks.of(_waiting(page))
@@ -201,7 +200,11 @@ class Jobs:
             return None
 
     def _summary(self, status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot) -> dict[str, Any]:
-        return summary(status, outlook, snapshot, self._settings.api_keys)
+        return {**summary(status, outlook, snapshot), "user": self._named(status.authenticated_user)}
+
+    def _named(self, user: str | None) -> str | None:
+        """None for all who have no key: the service itself, and addresses."""
+        return user if user in self._settings.api_keys else None
 
     async def cancel(self, run: str) -> Run:
         """Raises RunEndedError for a run that has ended, or has published its model and is about to."""

@@ -92,18 +92,17 @@ def _spec_of(status: WorkflowStatus) -> TrainSpec:
         raise UnreadableRunError(status.workflow_id, located_message_of(error.errors()[0])) from error
 
 
-def summary(status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot, users: Collection[str]) -> dict[str, Any]:
-    """The fields of a RunSummary; users: those who have a name. Raises UnreadableRunError."""
+def summary(status: WorkflowStatus, outlook: Outlook, snapshot: Snapshot) -> dict[str, Any]:
+    """The fields of a RunSummary, but its user. Raises UnreadableRunError."""
     assert status.attributes is not None, "enqueue gives every run some"
     spec = _spec_of(status)
-    run, user, end = status.workflow_id, status.authenticated_user, end_of(status)
+    run, end = status.workflow_id, end_of(status)
     created_at = datetime.fromisoformat(status.attributes["created_at"])
     ended_at = _time(status.completed_at)
     waits = end.state == RunState.QUEUED
     return {
         "id": run,
         "name": spec.name,
-        "user": user if user in users else None,
         "state": end.state,
         "queue_position": outlook.positions.get(run) if waits else None,
         "starts_in_seconds": outlook.waits.get(run) if waits else None,
